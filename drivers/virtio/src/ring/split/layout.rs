@@ -1,0 +1,290 @@
+//! The memory of a split virtqueue, as both halves see it: raw words, nothing remembered.
+//!
+//! No reference to this memory is ever formed but to single atomics, because the peer may write it at any
+//! time. Plain entries are read and written as whole volatile words; the two index words order them.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+/// Bits in the ring that virtio 1.2 names.
+pub mod flags {
+    /// `VIRTQ_DESC_F_NEXT`: the chain goes on at `next`.
+    pub const DESC_NEXT: u16 = 1;
+    /// `VIRTQ_DESC_F_WRITE`: the device writes the buffer (else it reads).
+    pub const DESC_WRITE: u16 = 2;
+    /// `VIRTQ_DESC_F_INDIRECT`: the buffer is a table of descriptors.
+    pub const DESC_INDIRECT: u16 = 4;
+    /// `VIRTQ_AVAIL_F_NO_INTERRUPT` in the avail ring's flags.
+    pub const AVAIL_NO_INTERRUPT: u16 = 1;
+    /// `VIRTQ_USED_F_NO_NOTIFY` in the used ring's flags.
+    pub const USED_NO_NOTIFY: u16 = 1;
+}
+
+/// A descriptor, copied out of or into the ring as two words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Desc {
+    /// Device address of the buffer.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// `DESC_*` of [`flags`].
+    pub flags: u16,
+    /// Index of the next descriptor if `DESC_NEXT`.
+    pub next: u16,
+}
+
+impl Desc {
+    #[inline]
+    const fn second_word(self) -> u64 {
+        self.len as u64 | (self.flags as u64) << 32 | (self.next as u64) << 48
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "cuts the word into its fields")]
+    const fn from_words(addr: u64, rest: u64) -> Self {
+        Self { addr, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+    }
+}
+
+/// A used element: which chain the device has finished, and how many bytes it wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsedElem {
+    /// Head of the chain. A u32 in the ring: compare before narrowing.
+    pub id: u32,
+    /// Bytes written, as the device claims.
+    pub len: u32,
+}
+
+/// Entries of a ring: a power of two from 1 to 32,768.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize(u16);
+
+impl RingSize {
+    /// `None` unless `entries` is a power of two from 1 to 32,768.
+    pub const fn new(entries: u32) -> Option<Self> {
+        if entries.is_power_of_two() && entries <= 1 << 15 {
+            #[expect(clippy::cast_possible_truncation, reason = "at most 2^15")]
+            Some(Self(entries as u16))
+        } else {
+            None
+        }
+    }
+
+    /// The number of entries.
+    #[inline]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// Reduces a free-running index to an entry.
+    #[inline]
+    pub const fn wrap(self, index: u16) -> u16 {
+        index & (self.0 - 1)
+    }
+
+    /// Bytes of the descriptor table; aligned to 16.
+    pub const fn desc_bytes(self) -> usize {
+        16 * self.0 as usize
+    }
+
+    /// Bytes of the avail ring, `used_event` included; aligned to 2.
+    pub const fn avail_bytes(self) -> usize {
+        6 + 2 * self.0 as usize
+    }
+
+    /// Bytes of the used ring, `avail_event` included; aligned to 4.
+    pub const fn used_bytes(self) -> usize {
+        6 + 8 * self.0 as usize
+    }
+}
+
+/// Where the three parts of a split virtqueue lie. A view, without any state.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitRing {
+    desc: NonNull<u64>,
+    /// flags, index, ring[size], used_event.
+    avail: NonNull<u16>,
+    /// flags, index (u16 each), ring[size] (u32 pairs), avail_event (u16).
+    used: NonNull<u16>,
+    size: RingSize,
+}
+
+impl SplitRing {
+    /// A view of the ring at these addresses.
+    ///
+    /// # Safety
+    /// Each part must be valid for reads and writes of the bytes that [`RingSize`] states for as long as the
+    /// view or a copy of it is used, and aligned as stated there. Others may write it concurrently.
+    pub unsafe fn new(
+        desc: NonNull<u8>,
+        avail: NonNull<u8>,
+        used: NonNull<u8>,
+        size: RingSize,
+    ) -> Self {
+        debug_assert!(desc.addr().get().is_multiple_of(16));
+        debug_assert!(avail.addr().get().is_multiple_of(2));
+        debug_assert!(used.addr().get().is_multiple_of(4));
+        Self { desc: desc.cast(), avail: avail.cast(), used: used.cast(), size }
+    }
+
+    /// Entries.
+    #[inline]
+    pub fn size(&self) -> RingSize {
+        self.size
+    }
+
+    /// Reads a descriptor; `index` is wrapped.
+    #[inline]
+    pub fn desc(&self, index: u16) -> Desc {
+        let at = 2 * usize::from(self.size.wrap(index));
+        // SAFETY: the wrapped index lies in the table; 16-byte alignment covers both words.
+        unsafe {
+            let word = self.desc.add(at);
+            Desc::from_words(word.read_volatile(), word.add(1).read_volatile())
+        }
+    }
+
+    /// Writes a descriptor; `index` is wrapped.
+    #[inline]
+    pub fn set_desc(&self, index: u16, desc: Desc) {
+        let at = 2 * usize::from(self.size.wrap(index));
+        // SAFETY: as in `desc`.
+        unsafe {
+            let word = self.desc.add(at);
+            word.write_volatile(desc.addr);
+            word.add(1).write_volatile(desc.second_word());
+        }
+    }
+
+    /// Reads avail ring entry `index` (wrapped): the head of a chain.
+    #[inline]
+    pub fn avail(&self, index: u16) -> u16 {
+        // SAFETY: two words, then `size` entries; the wrapped index is one of them.
+        unsafe { self.avail.add(2 + usize::from(self.size.wrap(index))).read_volatile() }
+    }
+
+    /// Writes avail ring entry `index` (wrapped).
+    #[inline]
+    pub fn set_avail(&self, index: u16, head: u16) {
+        // SAFETY: as in `avail`.
+        unsafe { self.avail.add(2 + usize::from(self.size.wrap(index))).write_volatile(head) }
+    }
+
+    /// Reads used element `index` (wrapped).
+    #[inline]
+    pub fn used(&self, index: u16) -> UsedElem {
+        let word = self.used_elem(index);
+        // SAFETY: both words of an element in the used ring; volatile, so that each is read exactly once.
+        unsafe { UsedElem { id: word.read_volatile(), len: word.add(1).read_volatile() } }
+    }
+
+    /// Writes used element `index` (wrapped).
+    #[inline]
+    pub fn set_used(&self, index: u16, elem: UsedElem) {
+        let word = self.used_elem(index);
+        // SAFETY: both words of an element in the used ring.
+        unsafe {
+            word.write_volatile(elem.id);
+            word.add(1).write_volatile(elem.len);
+        }
+    }
+
+    #[inline]
+    fn used_elem(&self, index: u16) -> NonNull<u32> {
+        // SAFETY: two u16 words, then `size` elements of 8 bytes; the wrapped index is one of them.
+        unsafe { self.used.cast::<u32>().add(1 + 2 * usize::from(self.size.wrap(index))) }
+    }
+
+    /// The avail ring's index word, written by the driver half.
+    #[inline]
+    pub fn load_avail_index(&self, order: Ordering) -> u16 {
+        self.atomic(self.avail_word(1)).load(order)
+    }
+
+    /// Publishes the avail ring up to `index` (release).
+    #[inline]
+    pub fn store_avail_index(&self, index: u16) {
+        self.atomic(self.avail_word(1)).store(index, Ordering::Release);
+    }
+
+    /// The used ring's index word, written by the device half.
+    #[inline]
+    pub fn load_used_index(&self, order: Ordering) -> u16 {
+        self.atomic(self.used_word(1)).load(order)
+    }
+
+    /// Publishes the used ring up to `index` (release).
+    #[inline]
+    pub fn store_used_index(&self, index: u16) {
+        self.atomic(self.used_word(1)).store(index, Ordering::Release);
+    }
+
+    /// The avail ring's flags, written by the driver half.
+    #[inline]
+    pub fn avail_flags(&self) -> u16 {
+        self.atomic(self.avail_word(0)).load(Ordering::Relaxed)
+    }
+
+    /// Writes the avail ring's flags.
+    #[inline]
+    pub fn set_avail_flags(&self, flags: u16) {
+        self.atomic(self.avail_word(0)).store(flags, Ordering::Relaxed);
+    }
+
+    /// The used ring's flags, written by the device half.
+    #[inline]
+    pub fn used_flags(&self) -> u16 {
+        self.atomic(self.used_word(0)).load(Ordering::Relaxed)
+    }
+
+    /// Writes the used ring's flags.
+    #[inline]
+    pub fn set_used_flags(&self, flags: u16) {
+        self.atomic(self.used_word(0)).store(flags, Ordering::Relaxed);
+    }
+
+    /// `used_event`: after which used index the driver half wants an interrupt (EVENT_IDX).
+    #[inline]
+    pub fn used_event(&self) -> u16 {
+        self.atomic(self.avail_word(2 + usize::from(self.size.get()))).load(Ordering::Relaxed)
+    }
+
+    /// Writes `used_event`.
+    #[inline]
+    pub fn set_used_event(&self, index: u16) {
+        self.atomic(self.avail_word(2 + usize::from(self.size.get())))
+            .store(index, Ordering::Relaxed);
+    }
+
+    /// `avail_event`: after which avail index the device half wants a notification (EVENT_IDX).
+    #[inline]
+    pub fn avail_event(&self) -> u16 {
+        self.atomic(self.used_word(2 + 4 * usize::from(self.size.get()))).load(Ordering::Relaxed)
+    }
+
+    /// Writes `avail_event`.
+    #[inline]
+    pub fn set_avail_event(&self, index: u16) {
+        self.atomic(self.used_word(2 + 4 * usize::from(self.size.get())))
+            .store(index, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn avail_word(&self, at: usize) -> NonNull<u16> {
+        // SAFETY: callers name flags (0), index (1) or the event word behind the entries.
+        unsafe { self.avail.add(at) }
+    }
+
+    #[inline]
+    fn used_word(&self, at: usize) -> NonNull<u16> {
+        // SAFETY: as in `avail_word`.
+        unsafe { self.used.add(at) }
+    }
+
+    #[inline]
+    fn atomic(&self, word: NonNull<u16>) -> &AtomicU16 {
+        // SAFETY: aligned to 2 and valid as long as the view is (see `new`); all accesses to these words
+        // on our side are atomic.
+        unsafe { AtomicU16::from_ptr(word.as_ptr()) }
+    }
+}

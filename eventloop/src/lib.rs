@@ -1,0 +1,1 @@
+//! Run to completion: poll, timers, idle policy, cycle accounting.

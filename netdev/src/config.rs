@@ -1,0 +1,38 @@
+//! What a network function asks of a device.
+
+use crate::Offloads;
+
+/// How to start a device. `Config::default()` is one queue each way, the driver's own ring sizes and no
+/// offload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The number that received packets carry as [`Netbuf::port`](netbuf::Netbuf::port).
+    pub port: u16,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Entries of each receive ring; `None`: the device's own size, at most 256.
+    pub rx_ring: Option<u16>,
+    /// Entries of each transmit ring; `None`: the device's own size, at most 256.
+    pub tx_ring: Option<u16>,
+    /// Offloads that must be had; start fails without them.
+    pub offloads: Offloads,
+    /// Largest frame to receive and send, in bytes, L2 header included, FCS excluded; `None`: what the
+    /// device says, or 1518 (a VLAN tag included).
+    pub max_frame: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            rx_queues: 1,
+            tx_queues: 1,
+            rx_ring: None,
+            tx_ring: None,
+            offloads: Offloads::empty(),
+            max_frame: None,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Life cycle and controls: a device before start, a port after it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use netbuf::Pool;
+
+use crate::{Config, Info, MacAddress, RxQueue, StartError, TxQueue};
+
+/// A network device that is not running.
+pub trait Device {
+    /// Limits, address and offered offloads.
+    fn info(&self) -> Info;
+
+    /// Brings the device up. Receive buffers come from `pool`, and are posted before this returns.
+    ///
+    /// # Errors
+    /// What was asked for and cannot be had; the device comes back, unchanged, with the reason.
+    fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError>;
+}
+
+/// A running device: its queues and its controls. Different fields, so that they can be borrowed apart.
+pub struct Port {
+    /// What was negotiated: the offloads and limits now in force.
+    pub info: Info,
+    /// Receive queues, by number.
+    pub rx: Vec<Box<dyn RxQueue>>,
+    /// Transmit queues, by number.
+    pub tx: Vec<Box<dyn TxQueue>>,
+    /// Link, filters, stop.
+    pub control: Box<dyn Control>,
+}
+
+impl Port {
+    /// Stops the device. Every buffer that it held is back in its pool when this returns; sent packets that
+    /// the device has not taken yet are lost.
+    pub fn stop(self) -> Box<dyn Device> {
+        self.control.stop(self.rx, self.tx)
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("info", &self.info)
+            .field("rx", &self.rx.len())
+            .field("tx", &self.tx.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Mbit/s, where the device knows.
+    pub speed: Option<u32>,
+}
+
+/// The device or driver cannot do what a control call asked; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported(
+    /// What is not supported, as words for a message.
+    pub &'static str,
+);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this port does not support {}", self.0)
+    }
+}
+
+impl core::error::Error for Unsupported {}
+
+/// Something that the platform can sleep on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WakeSource {
+    /// A file descriptor of a Linux process that becomes readable.
+    Fd(i32),
+    /// An interrupt vector of the bare machine.
+    Vector(u8),
+}
+
+/// The controls of a running port. Off the packet path: these may be slow.
+pub trait Control {
+    /// The link's state, read now.
+    fn link(&mut self) -> Link;
+
+    /// The port's own address.
+    fn mac(&self) -> MacAddress;
+
+    /// Changes the port's own address.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device has a fixed one.
+    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
+        let _ = mac;
+        Err(Unsupported("changing the MAC address"))
+    }
+
+    /// Receives frames for any destination, or no longer.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device cannot switch.
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Unsupported> {
+        let _ = on;
+        Err(Unsupported("switching promiscuous mode"))
+    }
+
+    /// Receives frames for any multicast destination, or no longer.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device cannot switch.
+    fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
+        let _ = on;
+        Err(Unsupported("switching all-multicast mode"))
+    }
+
+    /// Tells `each` what to sleep on while the receive queues are armed. Asked before every sleep: the
+    /// sources change when a peer reconnects.
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        let _ = each;
+    }
+
+    /// Stops the device and takes back what it was started with; called by [`Port::stop`].
+    fn stop(
+        self: Box<Self>,
+        rx: Vec<Box<dyn RxQueue>>,
+        tx: Vec<Box<dyn TxQueue>>,
+    ) -> Box<dyn Device>;
+}

@@ -1,0 +1,70 @@
+//! What a device is and can do.
+
+use core::fmt;
+
+use bitflags::bitflags;
+
+use crate::MacAddress;
+
+bitflags! {
+    /// Work that a device can take off the network function.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Offloads: u32 {
+        /// Completes partial TCP and UDP checksums on transmit.
+        const TX_CHECKSUM = 1 << 0;
+        /// Verifies TCP and UDP checksums on receive, or delivers them partial.
+        const RX_CHECKSUM = 1 << 1;
+        /// Cuts TCP over IPv4 on transmit.
+        const TX_TSO4 = 1 << 2;
+        /// Cuts TCP over IPv6 on transmit.
+        const TX_TSO6 = 1 << 3;
+        /// Cuts UDP on transmit.
+        const TX_USO = 1 << 4;
+        /// Delivers merged TCP segments.
+        const RX_LRO = 1 << 5;
+        /// Delivers the receive-side-scaling hash.
+        const RSS_HASH = 1 << 6;
+        /// Sends packets of more than one segment.
+        const TX_CHAINS = 1 << 7;
+        /// Receives frames larger than a buffer, as chains.
+        const RX_CHAINS = 1 << 8;
+    }
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() { f.write_str("none") } else { bitflags::parser::to_writer(self, f) }
+    }
+}
+
+/// Sizes that a ring can have, in entries; powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingLimits {
+    /// Fewest entries.
+    pub min: u16,
+    /// Most entries.
+    pub max: u16,
+}
+
+/// A device's identity, limits and offers; of a started port: what is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The driver, such as `virtio-net`.
+    pub driver: &'static str,
+    /// The device's own address.
+    pub mac: MacAddress,
+    /// Largest frame, in bytes, L2 header included, FCS excluded.
+    pub max_frame: u32,
+    /// Bytes of headroom that the driver needs in front of a frame on transmit.
+    pub headroom: u16,
+    /// Receive queues that can be had (started: that are there).
+    pub rx_queues: u16,
+    /// Transmit queues that can be had (started: that are there).
+    pub tx_queues: u16,
+    /// Receive rings.
+    pub rx_ring: RingLimits,
+    /// Transmit rings.
+    pub tx_ring: RingLimits,
+    /// Offloads offered (started: negotiated).
+    pub offloads: Offloads,
+}

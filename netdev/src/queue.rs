@@ -1,0 +1,59 @@
+//! The packet path: two traits, one call per burst.
+
+use alloc::sync::Arc;
+
+use netbuf::Burst;
+
+use crate::{QueueCounters, QueueStats};
+
+/// What [`RxQueue::arm`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "sleeping while packets are pending loses the wake-up"]
+pub enum Armed {
+    /// Nothing is pending; the next packet wakes the sleeper.
+    Armed,
+    /// Packets are pending and nothing was armed: poll again.
+    PacketsPending,
+    /// The queue cannot wake anybody: poll it on a timer.
+    Unsupported,
+}
+
+/// A queue that packets come out of. One owner; polled.
+pub trait RxQueue {
+    /// Appends what has been received to `out`, as far as there is room; how many. Also refills the
+    /// device's buffers from the pool. Frames that could not be received are counted, not returned.
+    fn rx_burst(&mut self, out: &mut Burst) -> usize;
+
+    /// Interrupt mode: asks for a wake-up at the next packet (`uk_netdev_rxq_intr_enable`). Polling
+    /// disarms. Checks for packets after arming, so that none is slept over.
+    fn arm(&mut self) -> Armed {
+        Armed::Unsupported
+    }
+
+    /// The live counters: written by the polling core, readable from any.
+    fn counters(&self) -> &Arc<QueueCounters>;
+
+    /// A snapshot of the counters.
+    fn stats(&self) -> QueueStats {
+        self.counters().snapshot()
+    }
+}
+
+/// A queue that packets go into. One owner.
+pub trait TxQueue {
+    /// Takes packets from the front of `packets`, in order, as far as the ring has room; how many. What it
+    /// did not take stays in `packets`, in order.
+    ///
+    /// A packet that can never be sent (too large, an offload that was not negotiated) is taken, dropped and
+    /// counted; it is not among [`QueueStats::packets`]. Buffers of sent packets return to their pools here,
+    /// lazily: call with an empty burst to reclaim without sending.
+    fn tx_burst(&mut self, packets: &mut Burst) -> usize;
+
+    /// The live counters: written by the polling core, readable from any.
+    fn counters(&self) -> &Arc<QueueCounters>;
+
+    /// A snapshot of the counters.
+    fn stats(&self) -> QueueStats {
+        self.counters().snapshot()
+    }
+}

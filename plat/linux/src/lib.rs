@@ -1,0 +1,1 @@
+//! The Linux process: huge pages, clock, core pinning, signals.
