@@ -42,6 +42,19 @@ pub(crate) struct Word {
     pub(crate) flags: u16,
 }
 
+impl Word {
+    /// The word of a received packet, put together in a register: the compiler would write field by field.
+    #[inline]
+    pub(crate) fn received(offset: u16, len: u16, port: u16) -> Self {
+        if cfg!(target_endian = "big") {
+            return Self { offset, len, port, flags: 0 };
+        }
+        let bits = u64::from(offset) | u64::from(len) << 16 | u64::from(port) << 32;
+        // SAFETY: the same size (see below), and any bits are four `u16`s.
+        unsafe { core::mem::transmute::<u64, Self>(bits) }
+    }
+}
+
 /// One per slot, beside the packet bytes and never visible to a device.
 ///
 /// Invariant: `offset + len <= capacity`; `room .. room + capacity` is the slot's own part of the pool's

@@ -4,7 +4,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-use crate::header::{Header, flag};
+use crate::header::{Header, Word, flag};
 use crate::pool::free_slot;
 
 /// A packet that you own. Dropping it returns its buffers to their pools.
@@ -162,13 +162,22 @@ impl Netbuf {
         }
         let flags = header.word.get().flags;
         debug_assert_eq!(flags & flag::CHAINED, 0, "a posted buffer is a single segment");
-        header.word.set(crate::header::Word {
-            offset: headroom,
-            len,
-            port,
-            flags: flags & flag::REMOTE,
-        });
+        header.word.set(Word { offset: headroom, len, port, flags: flags & flag::REMOTE });
         Some(())
+    }
+
+    /// As [`set_received`](Self::set_received), without its checks. With no length, no port and the pool's
+    /// headroom, the packet is what its pool hands out.
+    ///
+    /// # Safety
+    /// `headroom + len` must not exceed [`capacity`](Self::capacity), and the packet must be a single segment
+    /// that was not detached since its pool handed it out (see [`Pool::is_plain`](crate::Pool::is_plain)).
+    #[inline]
+    pub unsafe fn set_received_unchecked(&mut self, headroom: u16, len: u16, port: u16) {
+        let header = self.header();
+        debug_assert!(u32::from(headroom) + u32::from(len) <= u32::from(header.capacity));
+        debug_assert_eq!(header.word.get().flags & flag::SLOW_DROP, 0);
+        header.word.set(Word::received(headroom, len, port));
     }
 
     /// Bytes of the first segment's buffer, headroom included.

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::header::{Header, Word, flag};
-use crate::{BURST, Burst, CACHE_LINE, DeviceMemory, Netbuf};
+use crate::{Burst, CACHE_LINE, DeviceMemory, Netbuf};
 
 /// What a pool is carved into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,13 +192,15 @@ impl Pool {
     #[inline]
     pub fn alloc_burst(&self, burst: &mut Burst, count: usize) -> usize {
         let wanted = count.min(burst.remaining_capacity());
-        let mut storage = [const { MaybeUninit::uninit() }; BURST];
-        let got = self.alloc_into(&mut storage[..wanted]);
-        for packet in &mut storage[..got] {
-            // SAFETY: `alloc_into` initialised the first `got`, each moved out once; `got` fits the burst.
-            unsafe { burst.push_unchecked(packet.assume_init_read()) };
+        let filled = burst.len();
+        // SAFETY: `wanted` more elements fit behind the `filled` ones, and `alloc_into` initialises the first
+        // `got` of them.
+        unsafe {
+            let free = burst.as_mut_ptr().add(filled).cast::<MaybeUninit<Netbuf>>();
+            let got = self.alloc_into(core::slice::from_raw_parts_mut(free, wanted));
+            burst.set_len(filled + got);
+            got
         }
-        got
     }
 
     /// Fills `out` from the front with empty packets; returns how many were there, and counts the rest. The
@@ -240,6 +242,50 @@ impl Pool {
             rest = later;
         }
         Some(packet)
+    }
+
+    /// The pool that `packet` came from, if it is one of this core: `None` for a packet that was detached.
+    #[inline]
+    pub fn of(packet: &Netbuf) -> Option<Self> {
+        let header = packet.header();
+        if header.has_flag(flag::REMOTE) {
+            return None;
+        }
+        // SAFETY: pools live for ever. A packet that was never detached is on the core of its pool.
+        Some(Self { inner: unsafe { header.pool.as_ref() }, not_send: PhantomData })
+    }
+
+    /// Whether `packet` came from this pool, is a single segment, was never detached, and asks a device for
+    /// nothing but to send its bytes.
+    #[inline]
+    pub fn is_plain(&self, packet: &Netbuf) -> bool {
+        const ODD: u16 = flag::SLOW_DROP | flag::CSUM_PARTIAL | flag::GSO | flag::VLAN;
+        let header = packet.header();
+        header.pool == NonNull::from(self.inner) && header.word.get().flags & ODD == 0
+    }
+
+    /// Frees packets by one copy of pointers: what a driver's reclaim is made of. Their memory stands in
+    /// `packets` afterwards and is owned by the pool.
+    ///
+    /// # Safety
+    /// Every element must be initialised with a packet of this pool that is as the pool handed it out (see
+    /// [`Netbuf::set_received_unchecked`]), and must not be used afterwards.
+    #[inline]
+    pub unsafe fn free_clean(&self, packets: &[MaybeUninit<Netbuf>]) {
+        let inner = self.inner;
+        let top = inner.available.get();
+        debug_assert!(top + packets.len() <= inner.buffers, "a slot was freed twice");
+        // SAFETY: at most `buffers` slots exist and each is free at most once, so the copy ends inside the
+        // list; `Netbuf` is a transparent `NonNull<Header>`; the caller gives the handles up.
+        unsafe {
+            debug_assert!(packets.iter().all(|packet| {
+                let header = packet.assume_init_ref().header();
+                header.pool == NonNull::from(inner) && header.word.get() == inner.clean_word()
+            }));
+            let to = inner.free.add(top).cast::<MaybeUninit<Netbuf>>();
+            ptr::copy_nonoverlapping(packets.as_ptr(), to.as_ptr(), packets.len());
+        }
+        inner.available.set(top + packets.len());
     }
 
     /// Free buffers, those included that other cores have returned.
@@ -401,11 +447,20 @@ pub fn free_burst(burst: &mut Burst) {
 }
 
 #[inline]
-fn free_slots(slots: &[NonNull<Header>]) {
-    let Some(first) = slots.first() else { return };
-    // SAFETY: headers and pools live for ever.
-    let pool_pointer = unsafe { first.as_ref() }.pool;
-    // SAFETY: as above.
+fn free_slots(mut slots: &[NonNull<Header>]) {
+    // A packet that another core detached leads to a pool whose free list is not ours to touch: the pool
+    // that this burst fills comes from a slot that certainly never left this core.
+    let pool_pointer = loop {
+        let Some((&first, rest)) = slots.split_first() else { return };
+        // SAFETY: headers and pools live for ever.
+        let header = unsafe { first.as_ref() };
+        if header.word.get().flags & flag::SLOW_DROP == 0 {
+            break header.pool;
+        }
+        free_slot(first);
+        slots = rest;
+    };
+    // SAFETY: as above. Without REMOTE the handle never left the owner's core (`Netbuf` is not `Send`).
     let pool = unsafe { pool_pointer.as_ref() };
     let clean = pool.clean_word();
     let mut top = pool.available.get();

@@ -1,6 +1,6 @@
 //! Statistics: plain adds by the core that polls, readable from any other without stopping it.
 
-use core::ops::{Add, Index};
+use core::ops::{Add, Index, Sub};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! drop_causes {
@@ -41,6 +41,8 @@ drop_causes! {
     LinkDown = "link_down",
     /// The peer offered no buffer to send into.
     PeerFull = "peer_full",
+    /// The transmit ring was full and the sender did not keep the packet.
+    RingFull = "ring_full",
     /// The packet asks for an offload or a number of segments that was not negotiated.
     Unsupported = "unsupported",
     /// The frame's destination is another station's address.
@@ -110,6 +112,25 @@ impl Add for QueueStats {
     }
 }
 
+/// What was counted between two snapshots of the same queue, the earlier on the right.
+impl Sub for QueueStats {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        let mut drops = self.drops;
+        for (count, before) in drops.0.iter_mut().zip(earlier.drops.0) {
+            *count = count.wrapping_sub(before);
+        }
+        Self {
+            packets: self.packets.wrapping_sub(earlier.packets),
+            bytes: self.bytes.wrapping_sub(earlier.bytes),
+            bursts: self.bursts.wrapping_sub(earlier.bursts),
+            notifications: self.notifications.wrapping_sub(earlier.notifications),
+            drops,
+        }
+    }
+}
+
 /// The live counters of one queue. One writer; any number of readers, each value by itself exact.
 #[derive(Debug, Default)]
 pub struct QueueCounters {
@@ -135,10 +156,29 @@ impl QueueCounters {
         add(&self.notifications, 1);
     }
 
-    /// Counts `packets` dropped for one cause.
+    /// Counts `packets` dropped for one cause. To be called on an `Arc<QueueCounters>` too, where the name
+    /// [`drop`](Self::drop) finds `Arc`'s destructor.
+    #[cold]
+    pub fn dropped(&self, cause: DropCause, packets: u64) {
+        add(&self.drops[cause as usize], packets);
+    }
+
+    /// As [`dropped`](Self::dropped).
     #[cold]
     pub fn drop(&self, cause: DropCause, packets: u64) {
         add(&self.drops[cause as usize], packets);
+    }
+
+    /// Counts what other counters have counted between two snapshots of them: for a queue whose inner queue is
+    /// replaced now and then and begins anew.
+    pub fn follow(&self, before: &QueueStats, now: &QueueStats) {
+        add(&self.packets, now.packets.wrapping_sub(before.packets));
+        add(&self.bytes, now.bytes.wrapping_sub(before.bytes));
+        add(&self.bursts, now.bursts.wrapping_sub(before.bursts));
+        add(&self.notifications, now.notifications.wrapping_sub(before.notifications));
+        for (live, (now, before)) in self.drops.iter().zip(now.drops.0.iter().zip(before.drops.0)) {
+            add(live, now.wrapping_sub(before));
+        }
     }
 
     /// The counters now.

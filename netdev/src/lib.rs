@@ -4,6 +4,10 @@
 //! and transmit queues and its controls. A queue exists only after start, so nothing can be received
 //! before; stopping takes the queues away and gives the device back.
 //!
+//! Beside the contract stand what every user of it shares: the [`loopback`] devices, the wrappers [`tap`],
+//! [`trace`] and [`fault`] (devices around a device), the [`conformance`] suite that every driver must pass,
+//! and the way here from [`unikraft`].
+//!
 //! Deliberately absent: any driver, any platform, any protocol, and `Result` on the packet path: what
 //! cannot be delivered is counted under a named [`DropCause`].
 #![cfg_attr(not(test), no_std)]
@@ -11,11 +15,19 @@
 
 extern crate alloc;
 
+pub mod conformance;
+pub mod fault;
+pub mod loopback;
+pub mod tap;
+pub mod trace;
+pub mod unikraft;
+
 mod config;
 mod counters;
 mod device;
 mod error;
 mod info;
+mod layer;
 mod mac;
 mod queue;
 
@@ -24,6 +36,8 @@ pub use counters::{DropCause, Drops, QueueCounters, QueueStats};
 pub use device::{Control, Device, Link, Port, Unsupported, WakeSource};
 pub use error::{StartError, StartFailure};
 pub use info::{Info, Offloads, RingLimits};
+pub use layer::{TimeSource, call_counter};
 pub use mac::{MacAddress, ParseMacError};
 pub use netbuf::{BURST, Burst, Netbuf, Pool};
 pub use queue::{Armed, RxQueue, TxQueue};
+pub use tap::Direction;

@@ -1,0 +1,121 @@
+//! What the wrappers share: a device around a device.
+//!
+//! A wrapper only says how to wrap one queue; starting, failing to start and stopping are the same for all
+//! of them and stand here. Deliberately not public: wrap with [`tap`](crate::tap), [`trace`](crate::trace)
+//! or [`fault`](crate::fault), or implement [`Device`] for a wrapper of your own.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::Cell;
+
+use netbuf::Pool;
+
+use crate::{
+    Config, Control, Device, Info, Link, MacAddress, Port, RxQueue, StartError, TxQueue,
+    Unsupported, WakeSource,
+};
+
+/// What tells a wrapper the time: nanoseconds, cycles or a test's own count. Called once per burst.
+pub type TimeSource = Rc<dyn Fn() -> u64>;
+
+/// A [`TimeSource`] for tests: counts its own calls, from zero.
+pub fn call_counter() -> TimeSource {
+    let calls = Cell::new(0);
+    Rc::new(move || {
+        let now = calls.get();
+        calls.set(now + 1);
+        now
+    })
+}
+
+/// Where a queue stands: what its wrapper may want to know of the started port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// [`Config::port`].
+    pub(crate) port: u16,
+    /// Number of the queue among those of its direction.
+    pub(crate) queue: u16,
+    /// Largest frame in force, in bytes, L2 header included, FCS excluded.
+    pub(crate) max_frame: u32,
+    pub(crate) pool: Pool,
+}
+
+/// How a wrapper wraps a queue. Called at start, where allocation is allowed.
+pub(crate) trait Layer: 'static {
+    fn rx(&self, inner: Box<dyn RxQueue>, place: Place) -> Box<dyn RxQueue>;
+    fn tx(&self, inner: Box<dyn TxQueue>, place: Place) -> Box<dyn TxQueue>;
+}
+
+/// Puts `layer` around `inner`.
+pub(crate) fn wrap<L: Layer>(inner: Box<dyn Device>, layer: L) -> Box<dyn Device> {
+    Box::new(Layered { inner, layer })
+}
+
+struct Layered<L> {
+    inner: Box<dyn Device>,
+    layer: L,
+}
+
+impl<L: Layer> Device for Layered<L> {
+    fn info(&self) -> Info {
+        self.inner.info()
+    }
+
+    fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
+        let Self { inner, layer } = *self;
+        let Port { info, rx, tx, control } = match inner.start(config, pool) {
+            Ok(port) => port,
+            Err(StartError { device, reason }) => {
+                return Err(StartError { device: wrap(device, layer), reason });
+            }
+        };
+        let place =
+            |queue| Place { port: config.port, queue, max_frame: info.max_frame, pool: *pool };
+        let rx = (0..).zip(rx).map(|(queue, inner)| layer.rx(inner, place(queue))).collect();
+        let tx = (0..).zip(tx).map(|(queue, inner)| layer.tx(inner, place(queue))).collect();
+        Ok(Port { info, rx, tx, control: Box::new(LayeredControl { inner: control, layer }) })
+    }
+}
+
+struct LayeredControl<L> {
+    inner: Box<dyn Control>,
+    layer: L,
+}
+
+impl<L: Layer> Control for LayeredControl<L> {
+    fn link(&mut self) -> Link {
+        self.inner.link()
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.inner.mac()
+    }
+
+    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
+        self.inner.set_mac(mac)
+    }
+
+    fn set_promiscuous(&mut self, on: bool) -> Result<(), Unsupported> {
+        self.inner.set_promiscuous(on)
+    }
+
+    fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
+        self.inner.set_all_multicast(on)
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.inner.wake_sources(each);
+    }
+
+    /// The wrapped queues go to the inner control as they are: a driver sees queues as trait objects, so all
+    /// that it can do with them is what it can do with ours.
+    fn stop(
+        self: Box<Self>,
+        rx: Vec<Box<dyn RxQueue>>,
+        tx: Vec<Box<dyn TxQueue>>,
+    ) -> Box<dyn Device> {
+        let Self { inner, layer } = *self;
+        wrap(inner.stop(rx, tx), layer)
+    }
+}
