@@ -1,1 +1,53 @@
-fn main() {}
+//! l2fwd: forwards every frame from each port to its neighbour (0 <-> 1, 2 <-> 3, ...); a port without one
+//! reflects. Rewrites the MAC addresses as DPDK's l2fwd does, unless `mac-updating=off`.
+#![cfg_attr(all(panic = "abort", not(feature = "linux")), no_std)]
+#![cfg_attr(not(feature = "linux"), no_main)]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+
+use barewire::eventloop::Turn;
+use barewire::{Burst, Config, Error, MacAddress, Machine, RxQueue, TxQueue};
+
+barewire::main!(l2fwd);
+
+fn l2fwd(mut machine: Machine) -> Result<(), Error> {
+    let mac_updating = machine.params.get("mac-updating")?.unwrap_or(true);
+    machine.params.finish("mac-updating=on|off")?;
+    let mut ports = machine.start_ports(&Config::default())?;
+    let mut event_loop = machine.event_loop(&ports);
+    let macs: Vec<MacAddress> = ports.iter().map(|port| port.info.mac).collect();
+    let queues = ports.iter_mut().map(|port| (&mut *port.rx[0], &mut *port.tx[0]));
+    let (mut rx, mut tx): (Vec<_>, Vec<_>) = queues.unzip();
+    event_loop.run(|turn| {
+        for from in 0..rx.len() {
+            let to = if (from ^ 1) < rx.len() { from ^ 1 } else { from };
+            let macs = mac_updating.then(|| addresses(to, macs[to]));
+            forward(turn, rx[from], tx[to], macs);
+        }
+    });
+    Ok(())
+}
+
+/// What DPDK's l2fwd writes: destination `02:00:00:00:00:<port>`, source the sending port's own address.
+fn addresses(to: usize, mac: MacAddress) -> [u8; 12] {
+    let mut addresses = [0; 12];
+    addresses[0] = 2;
+    addresses[5] = to.to_le_bytes()[0];
+    addresses[6..].copy_from_slice(&mac.0);
+    addresses
+}
+
+fn forward(turn: &mut Turn, rx: &mut dyn RxQueue, tx: &mut dyn TxQueue, macs: Option<[u8; 12]>) {
+    let mut burst = Burst::new();
+    turn.receive(rx, &mut burst);
+    if let Some(macs) = macs {
+        for packet in &mut burst {
+            if let Some(head) = packet.bytes_mut().first_chunk_mut() {
+                *head = macs;
+            }
+        }
+    }
+    turn.send(tx, &mut burst);
+}

@@ -10,11 +10,11 @@
 //! A hosted program must not call into this crate: there are no ports to write to in a process.
 
 #![no_std]
-#![cfg_attr(not(all(panic = "abort", not(test))), allow(dead_code))]
+#![cfg_attr(not(all(panic = "abort", not(any(test, feature = "hosted")))), allow(dead_code))]
 
 mod acpi;
 mod backtrace;
-#[cfg(all(panic = "abort", not(test)))]
+#[cfg(all(panic = "abort", not(any(test, feature = "hosted"))))]
 mod boot;
 mod build_id;
 mod clock;
@@ -31,7 +31,7 @@ mod memory;
 mod memory_map;
 mod mmio;
 mod paging;
-#[cfg(all(panic = "abort", not(test)))]
+#[cfg(all(panic = "abort", not(any(test, feature = "hosted"))))]
 mod panic;
 mod pci;
 mod start_info;

@@ -13,7 +13,7 @@ use core::arch::naked_asm;
 ///
 /// `from` is readable and `to` writable for `length` bytes; the two do not overlap.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     naked_asm!(
         "mov rax, rdi",
@@ -37,7 +37,7 @@ pub(crate) unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usi
 ///
 /// `from` is readable and `to` writable for `length` bytes.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     naked_asm!(
         "mov rax, rdi",
@@ -165,7 +165,7 @@ unsafe extern "C" fn copy_down() {
 ///
 /// `to` is writable for `length` bytes.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn memset(to: *mut u8, value: i32, length: usize) -> *mut u8 {
     naked_asm!(
         "mov rax, rdi",
@@ -227,7 +227,7 @@ pub(crate) unsafe extern "C" fn memset(to: *mut u8, value: i32, length: usize) -
 ///
 /// `a` and `b` are readable for `length` bytes.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, length: usize) -> i32 {
     naked_asm!(
         "cmp rdx, 8",
@@ -275,7 +275,7 @@ pub(crate) unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, length: usize
 ///
 /// `a` and `b` are readable for `length` bytes.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, length: usize) -> i32 {
     naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
 }
@@ -286,7 +286,7 @@ pub(crate) unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, length: usize) 
 ///
 /// `text` is readable up to and including a zero byte.
 #[unsafe(naked)]
-#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), unsafe(no_mangle))]
 pub(crate) unsafe extern "C" fn strlen(text: *const u8) -> usize {
     naked_asm!(
         "xor eax, eax",

@@ -39,7 +39,7 @@ unsafe impl RawMutex for Spin {
 
 static FREE: Mutex<Spin, FreeMemory> = Mutex::new(FreeMemory::new());
 
-#[cfg_attr(all(panic = "abort", not(test)), global_allocator)]
+#[cfg_attr(all(panic = "abort", not(any(test, feature = "hosted"))), global_allocator)]
 static HEAP_ALLOCATOR: talc::TalcLock<Spin, talc::source::Manual> =
     talc::TalcLock::new(talc::source::Manual);
 

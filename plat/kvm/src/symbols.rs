@@ -17,11 +17,11 @@ pub(crate) struct Tables {
 
 macro_rules! symbols {
     ($($name:ident)*) => {
-        #[cfg(all(panic = "abort", not(test)))]
+        #[cfg(all(panic = "abort", not(any(test, feature = "hosted"))))]
         unsafe extern "C" {
             $(safe static $name: [u8; 0];)*
         }
-        $(#[cfg(not(all(panic = "abort", not(test))))]
+        $(#[cfg(not(all(panic = "abort", not(any(test, feature = "hosted")))))]
         #[allow(non_upper_case_globals)]
         static $name: [u8; 0] = [];)*
     };

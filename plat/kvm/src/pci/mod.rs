@@ -207,7 +207,12 @@ impl Pci {
         self.space.memory().map(|range| range.start)
     }
 
-    /// What a virtio transport is built from: `PciTransport::new::<MachineHal, _>(pci.root(), function)`.
+    /// The configuration space, for a transport that checks what it reads there.
+    pub fn config_space(&mut self) -> &mut ConfigSpace {
+        &mut self.space
+    }
+
+    /// What virtio-drivers builds a transport from: `PciTransport::new::<MachineHal, _>(pci.root(), function)`.
     pub fn root(&mut self) -> &mut PciRoot<ConfigSpace> {
         &mut self.root
     }

@@ -1,0 +1,128 @@
+//! The machine as a Linux process: command line, shared memory, signals.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use eventloop::EventLoop;
+use netbuf::DeviceMemory;
+use plat_linux::{Region, StopFlag};
+
+use crate::Error;
+use crate::machine::Machine;
+use crate::params::Params;
+use crate::ports::{PortMemory, PortSpec};
+
+/// Bytes of the region that packets and rings lie in.
+const MEMORY: usize = 32 << 20;
+
+/// What every network function accepts as a process.
+#[derive(Debug, Parser)]
+#[command(about = "A Barewire network function", disable_version_flag = true)]
+struct Cli {
+    /// A port: vhost-user:PATH[,server] (we are the device) or virtio-user:PATH[,server] (we are the driver); repeat it
+    /// for more ports
+    #[arg(long = "port", value_name = "SPEC", required = true)]
+    ports: Vec<PortSpec>,
+    /// Pin the polling thread to this core
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+    /// End after so many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// Parameters of the function
+    #[arg(value_name = "KEY=VALUE")]
+    params: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value = text.parse::<f64>().ok().filter(|s| *s > 0.0 && *s <= 1e9);
+    value.map(Duration::from_secs_f64).ok_or_else(|| {
+        "a number of seconds above 0 and up to 1e9 is accepted, such as 10 or 0.5".into()
+    })
+}
+
+/// What a process gives besides ports.
+pub(crate) struct Platform {
+    memory: PortMemory,
+    clock: plat_linux::Clock,
+    stop: StopFlag,
+    duration: Option<Duration>,
+}
+
+impl Platform {
+    pub(crate) fn memory_left(&self) -> usize {
+        self.memory.left()
+    }
+
+    pub(crate) fn device_memory(&mut self, bytes: usize) -> Result<DeviceMemory, Error> {
+        self.memory.take(bytes)
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Clock(self.clock)
+    }
+
+    /// Makes the loop end at a signal, or after the duration that was asked for.
+    pub(crate) fn prepare<'a>(&'a self, event_loop: &mut EventLoop<'a, Clock>) {
+        event_loop.add(|turn| {
+            if self.stop.is_set() {
+                turn.stop();
+            }
+        });
+        if let Some(duration) = self.duration {
+            event_loop.after(duration, |tick| tick.stop());
+        }
+    }
+
+    /// Nothing: a process is up when it starts.
+    pub(crate) fn uptime(&self) -> impl fmt::Display {
+        ""
+    }
+}
+
+/// The process's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(plat_linux::Clock);
+
+impl eventloop::Clock for Clock {
+    #[inline]
+    fn now(&self) -> u64 {
+        self.0.now()
+    }
+
+    fn hz(&self) -> u64 {
+        self.0.hz()
+    }
+}
+
+/// Runs a network function as a process and says how the process is to end.
+pub fn run(function: fn(Machine) -> Result<(), Error>) -> ExitCode {
+    let result = open(Cli::parse()).and_then(function);
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    ExitCode::from(if error.is_usage() { 2 } else { 1 })
+}
+
+fn open(cli: Cli) -> Result<Machine, Error> {
+    let params = Params::from_words(cli.params.iter().map(String::as_str))?;
+    if let Some(core) = cli.core {
+        plat_linux::pin_to_core(core).map_err(|error| Error::Usage(error.to_string()))?;
+    }
+    let failed = |error: &dyn fmt::Display| Error::Machine(error.to_string());
+    let stop = StopFlag::install().map_err(|error| failed(&error))?;
+    let region = Region::new(MEMORY).map_err(|error| failed(&error))?;
+    let mut memory = PortMemory::new(region);
+    let mut devices = Vec::new();
+    for (port, spec) in cli.ports.iter().enumerate() {
+        let device = spec.open(&mut memory);
+        devices.push(device.map_err(|reason| Error::Open { port, reason: reason.to_string() })?);
+    }
+    let clock = plat_linux::Clock::new();
+    Ok(Machine {
+        params,
+        devices,
+        platform: Platform { memory, clock, stop, duration: cli.duration },
+    })
+}

@@ -1,0 +1,124 @@
+//! The machine: what a network function is given, whatever it runs on.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use eventloop::{EventLoop, Meter};
+use netbuf::{Pool, PoolConfig};
+use netdev::{Config, Device, Port};
+
+use crate::Error;
+use crate::params::Params;
+
+#[cfg(all(feature = "kvm", not(feature = "linux")))]
+use crate::kvm::{Clock, Platform};
+#[cfg(feature = "linux")]
+use crate::linux::{Clock, Platform};
+
+/// Ring entries that a pool is sized for, where the configuration names none.
+const DEFAULT_RING: u16 = 256;
+
+/// Buffers on top of what the rings hold: bursts in flight.
+const SPARE_BUFFERS: usize = 256;
+
+/// Ports that are not started, parameters, memory, clock and console.
+pub struct Machine {
+    /// The parameters of the program.
+    pub params: Params,
+    /// The devices, in the order in which the command line or the buses name them.
+    pub devices: Vec<Box<dyn Device>>,
+    pub(crate) platform: Platform,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("params", &self.params)
+            .field("devices", &self.devices.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Starts every device with one pool for all of them, each with its number as [`Config::port`].
+    ///
+    /// # Errors
+    /// There is no device, or one did not start, or the machine has too little memory for the rings.
+    pub fn start_ports(&mut self, config: &Config) -> Result<Vec<Port>, Error> {
+        if self.devices.is_empty() {
+            return Err(Error::Ports { found: 0, needed: "at least one virtio network device" });
+        }
+        let pool = self.pool(config)?;
+        let devices = core::mem::take(&mut self.devices).into_iter().enumerate();
+        let ports: Result<Vec<Port>, Error> = devices
+            .map(|(number, device)| {
+                let port = u16::try_from(number).unwrap_or(u16::MAX);
+                device
+                    .start(&Config { port, ..*config }, &pool)
+                    .map_err(|error| Error::Start { port: number, reason: error.reason })
+            })
+            .collect();
+        let ports = ports?;
+        for (number, port) in ports.iter().enumerate() {
+            crate::println!("port {number}: {}", Summary(port));
+        }
+        Ok(ports)
+    }
+
+    /// A pool that fills the rings of every device as `config` wants them, or as much of that as the machine's
+    /// memory holds.
+    fn pool(&mut self, config: &Config) -> Result<Pool, Error> {
+        let ring = |asked: Option<u16>| usize::from(asked.unwrap_or(DEFAULT_RING));
+        let per_port = ring(config.rx_ring) * usize::from(config.rx_queues)
+            + ring(config.tx_ring) * usize::from(config.tx_queues);
+        let wanted = self.devices.len() * per_port + SPARE_BUFFERS;
+        let shape = PoolConfig { buffers: wanted, ..PoolConfig::default() };
+        let buffers = wanted.min(self.platform.memory_left() / shape.stride());
+        let shape = PoolConfig { buffers, ..shape };
+        let memory = self.platform.device_memory(shape.device_bytes())?;
+        Ok(Pool::new(memory, shape)?)
+    }
+
+    /// The machine's clock.
+    pub fn clock(&self) -> Clock {
+        self.platform.clock()
+    }
+
+    /// An event loop that prints a line per second on `ports` (rates, cycles per packet, burst fill, drops), and ends
+    /// when the machine is asked to.
+    pub fn event_loop<'a>(&'a self, ports: &[Port]) -> EventLoop<'a, Clock> {
+        let clock = self.clock();
+        let mut meter = Meter::new(&clock);
+        for port in ports {
+            meter.watch(port);
+        }
+        let mut event_loop = EventLoop::new(clock);
+        event_loop.every(Duration::from_secs(1), move |tick| {
+            crate::println!("{}", meter.read(tick));
+        });
+        self.platform.prepare(&mut event_loop);
+        crate::println!("barewire: polling {} ports{}", ports.len(), self.platform.uptime());
+        event_loop
+    }
+}
+
+/// What a started port is, in a line.
+struct Summary<'a>(&'a Port);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = &self.0.info;
+        write!(
+            f,
+            "{} {}, rings {}/{}, frames up to {} bytes, offloads: {}",
+            info.driver,
+            info.mac,
+            info.rx_ring.max,
+            info.tx_ring.max,
+            info.max_frame,
+            info.offloads
+        )
+    }
+}
