@@ -11,7 +11,7 @@ use netbuf::DeviceMemory;
 use netdev::Device;
 use plat_kvm::{ExitCode, MmioSlot, Pci};
 use virtio::net::VirtioNet;
-use virtio::transport::{DeviceType, DoorbellTransport, MmioDevice, PciDevice, PciRegions};
+use virtio::transport::{BusDevice, DeviceType, MmioDevice, PciDevice, PciRegions};
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use crate::Error;
@@ -123,7 +123,7 @@ fn find_pci(pci: &mut Pci, devices: &mut Vec<Box<dyn Device>>) -> Result<(), Err
             unsafe { PciDevice::new(access, &regions) }
         });
         match opened {
-            Ok(transport) => devices.push(network(transport, devices.len())?),
+            Ok(transport) => devices.push(network(transport.into(), devices.len())?),
             Err(error) => return failed(&error),
         }
     }
@@ -135,7 +135,7 @@ fn find_mmio(machine: &plat_kvm::Machine, devices: &mut Vec<Box<dyn Device>>) ->
     for slot in machine.mmio_slots() {
         let slot = slot.map_err(|error| Error::Usage(error.to_string()))?;
         if slot.device_id == DeviceType::Network as u32 {
-            devices.push(network(open_mmio(slot, devices.len())?, devices.len())?);
+            devices.push(network(open_mmio(slot, devices.len())?.into(), devices.len())?);
         }
     }
     Ok(())
@@ -150,11 +150,8 @@ fn open_mmio(slot: MmioSlot, port: usize) -> Result<MmioDevice, Error> {
     })
 }
 
-fn network<T: DoorbellTransport + 'static>(
-    transport: T,
-    port: usize,
-) -> Result<Box<dyn Device>, Error> {
-    let bytes = VirtioNet::<T>::ring_bytes(MAX_RING, MAX_RING).unwrap_or(0);
+fn network(transport: BusDevice, port: usize) -> Result<Box<dyn Device>, Error> {
+    let bytes = VirtioNet::<BusDevice>::ring_bytes(MAX_RING, MAX_RING).unwrap_or(0);
     let memory = device_memory(bytes)?;
     match VirtioNet::new(transport, memory) {
         Ok(device) => Ok(Box::new(device)),

@@ -96,7 +96,9 @@ fn mapped(ecam: &Ecam, function: DeviceFunction, register: u8) -> Option<*mut u3
     Some(core::ptr::with_exposed_provenance_mut(crate::to_usize(ecam.base + offset)))
 }
 
+// Not inlined: called from dozens of places that run once.
 impl ConfigurationAccess for ConfigSpace {
+    #[inline(never)]
     fn read_word(&self, function: DeviceFunction, register: u8) -> u32 {
         match &self.0 {
             // SAFETY: selects a register and reads it; configuration reads touch no memory.
@@ -110,6 +112,7 @@ impl ConfigurationAccess for ConfigSpace {
         }
     }
 
+    #[inline(never)]
     fn write_word(&mut self, function: DeviceFunction, register: u8, data: u32) {
         match &self.0 {
             // SAFETY: selects a register and writes it. What a BAR or a command register then makes the device do is
