@@ -6,4 +6,9 @@
 
 extern crate alloc;
 
+pub mod features;
+pub mod memory;
+pub mod net;
+mod raw;
 pub mod ring;
+pub mod transport;

@@ -3,7 +3,7 @@
 //! No reference to this memory is ever formed but to single atomics, because the peer may write it at any
 //! time. Plain entries are read and written as whole volatile words; the two index words order them.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
 
 /// Bits in the ring that virtio 1.2 names.
@@ -41,13 +41,41 @@ impl Desc {
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "cuts the word into its fields")]
-    const fn from_words(addr: u64, rest: u64) -> Self {
+    pub(super) const fn from_words(addr: u64, rest: u64) -> Self {
         Self { addr, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+    }
+}
+
+/// A descriptor as its two words, for the paths that check several fields in one comparison.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawDesc {
+    pub(super) addr: u64,
+    rest: u64,
+}
+
+impl RawDesc {
+    /// The length's place in [`len_and_flags`](Self::len_and_flags).
+    pub(super) const LEN: u64 = 1 << 16;
+    /// [`flags::DESC_WRITE`]'s place there.
+    pub(super) const WRITE: u64 = (flags::DESC_WRITE as u64) << 48;
+
+    /// Flags above the length, and zeroes where `next` was.
+    #[inline]
+    pub(super) const fn len_and_flags(self) -> u64 {
+        self.rest << 16
+    }
+
+    /// The length's lower half: all of it where the rest was found to be zero.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "says so")]
+    pub(super) const fn short_len(self) -> u16 {
+        self.rest as u16
     }
 }
 
 /// A used element: which chain the device has finished, and how many bytes it wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct UsedElem {
     /// Head of the chain. A u32 in the ring: compare before narrowing.
     pub id: u32,
@@ -98,6 +126,44 @@ impl RingSize {
     }
 }
 
+/// Used elements that lie side by side. A view: each call reads the ring.
+#[derive(Clone, Copy)]
+pub(super) struct UsedRun {
+    /// `count` elements from here on lie in the used ring.
+    first: NonNull<u32>,
+    count: usize,
+}
+
+impl UsedRun {
+    /// Reads element `at` of the run; `None` behind its end.
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> Option<UsedElem> {
+        // SAFETY: `at < count`, which lies in the used ring, valid as long as the view; volatile, so that each
+        // word is read exactly once.
+        (at < self.count).then(|| unsafe {
+            let word = self.first.add(2 * at);
+            UsedElem { id: word.read_volatile(), len: word.add(1).read_volatile() }
+        })
+    }
+
+    /// Reads the ids of four elements from `at` on; `None` where there are fewer.
+    #[inline]
+    pub(super) fn four_ids(&self, at: usize) -> Option<[u32; 4]> {
+        if at + 4 > self.count {
+            return None;
+        }
+        // SAFETY: as in `get`; `at + 3 < count`.
+        Some([0, 1, 2, 3].map(|step| unsafe { self.first.add(2 * (at + step)).read_volatile() }))
+    }
+
+    /// Reads the id of element `at` alone.
+    #[inline]
+    pub(super) fn id(&self, at: usize) -> Option<u32> {
+        // SAFETY: as in `get`.
+        (at < self.count).then(|| unsafe { self.first.add(2 * at).read_volatile() })
+    }
+}
+
 /// Where the three parts of a split virtqueue lie. A view, without any state.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitRing {
@@ -144,6 +210,19 @@ impl SplitRing {
         }
     }
 
+    /// Reads the descriptor of a chain's head, or `None` where `head` is outside the table.
+    #[inline]
+    pub(super) fn head_desc(&self, head: u16) -> Option<RawDesc> {
+        if head >= self.size.get() {
+            return None;
+        }
+        // SAFETY: the head lies in the table; 16-byte alignment covers both words.
+        unsafe {
+            let word = self.desc.add(2 * usize::from(head));
+            Some(RawDesc { addr: word.read_volatile(), rest: word.add(1).read_volatile() })
+        }
+    }
+
     /// Writes a descriptor; `index` is wrapped.
     #[inline]
     pub fn set_desc(&self, index: u16, desc: Desc) {
@@ -187,6 +266,85 @@ impl SplitRing {
             word.write_volatile(elem.id);
             word.add(1).write_volatile(elem.len);
         }
+    }
+
+    /// Copies avail ring entries from `index` (wrapped) on into all of `heads`, of which there are at most as
+    /// many as the ring has: each is read once.
+    #[inline]
+    pub fn avail_run(&self, index: u16, heads: &mut [u16]) {
+        debug_assert!(heads.len() <= usize::from(self.size.get()));
+        let from = usize::from(self.size.wrap(index));
+        let first = heads.len().min(usize::from(self.size.get()) - from);
+        // SAFETY: two words, then `size` entries: `from + first <= size`, and the rest starts at the front again.
+        // Raw copies, because the driver may write the entries; `heads` is private, so nothing overlaps.
+        unsafe {
+            let entries = self.avail.add(2).as_ptr();
+            let (to, rest) = (heads.as_mut_ptr(), heads.len() - first);
+            ptr::copy_nonoverlapping(entries.add(from), to, first);
+            if rest > 0 {
+                ptr::copy_nonoverlapping(entries, to.add(first), rest.min(from));
+            }
+        }
+    }
+
+    /// Writes used elements from `index` (wrapped) on, at most as many as the ring has.
+    #[inline]
+    pub fn set_used_run(&self, index: u16, elems: &[UsedElem]) {
+        debug_assert!(elems.len() <= usize::from(self.size.get()));
+        let from = usize::from(self.size.wrap(index));
+        let first = elems.len().min(usize::from(self.size.get()) - from);
+        // SAFETY: two u16 words, then `size` elements: `from + first <= size`, and the rest starts at the front
+        // again. The used ring is aligned to 4, as the elements are; `elems` is private.
+        unsafe {
+            let entries = self.used.add(2).cast::<UsedElem>().as_ptr();
+            let (source, rest) = (elems.as_ptr(), elems.len() - first);
+            ptr::copy_nonoverlapping(source, entries.add(from), first);
+            if rest > 0 {
+                ptr::copy_nonoverlapping(source.add(first), entries, rest.min(from));
+            }
+        }
+    }
+
+    /// The `count` used elements from entry `from` on.
+    ///
+    /// # Safety
+    /// They must all lie before the end of the ring: `from + count <= size`.
+    #[inline]
+    pub(super) unsafe fn used_run(&self, from: usize, count: usize) -> UsedRun {
+        debug_assert!(from + count <= usize::from(self.size.get()));
+        // SAFETY: two u16 words, then `size` elements of 8 bytes, of which `from` is one or their end.
+        UsedRun { first: unsafe { self.used.cast::<u32>().add(1 + 2 * from) }, count }
+    }
+
+    /// As [`set_desc`](Self::set_desc), for an index that is known to be one of the ring's.
+    ///
+    /// # Safety
+    /// `index < size`.
+    #[inline]
+    pub(super) unsafe fn set_desc_unchecked(&self, index: u32, desc: Desc) {
+        debug_assert!(index < self.size.get().into());
+        // SAFETY: the index lies in the table; 16-byte alignment covers both words.
+        unsafe {
+            let word = self.desc.add(2 * index as usize);
+            word.write_volatile(desc.addr);
+            word.add(1).write_volatile(desc.second_word());
+        }
+    }
+
+    /// Writes the address of a descriptor and leaves its other fields alone.
+    ///
+    /// # Safety
+    /// `index < size`.
+    #[inline]
+    pub(super) unsafe fn set_desc_addr_unchecked(&self, index: u32, addr: u64) {
+        debug_assert!(index < self.size.get().into());
+        // SAFETY: as in `set_desc_unchecked`.
+        unsafe { self.desc.add(2 * index as usize).write_volatile(addr) }
+    }
+
+    /// Device addresses of the descriptor table, the avail ring and the used ring.
+    pub fn addresses(&self) -> [u64; 3] {
+        [self.desc.addr(), self.avail.addr(), self.used.addr()].map(|address| address.get() as u64)
     }
 
     #[inline]

@@ -1,5 +1,12 @@
 //! The split virtqueue (virtio 1.2, 2.7).
 
+mod chain;
+mod device;
+mod device_receive;
+mod device_transmit;
+mod driver;
 mod layout;
 
+pub use device::{DeviceOptions, HEADER_LEN, Indexes, SplitDevice};
+pub use driver::{SplitReceive, SplitTransmit, ring_bytes};
 pub use layout::{Desc, RingSize, SplitRing, UsedElem, flags};

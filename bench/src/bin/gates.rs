@@ -1,0 +1,109 @@
+//! Counts the instructions per packet of each measured function, and fails where one exceeds its limit.
+
+use std::process::ExitCode;
+
+use bench::callgrind;
+use bench::environment::Environment;
+use bench::gates::{FRAME, GATES, Gate, PACKETS};
+use bench::record::Record;
+use clap::Parser;
+
+/// Instructions per packet under callgrind, against the limits in bench/gates.json.
+#[derive(Parser)]
+struct Options {
+    /// Write what is counted now to bench/gates.json (the limits stay)
+    #[arg(long)]
+    record: bool,
+    /// Say so and succeed where valgrind is not installed, instead of failing
+    #[arg(long)]
+    skip_without_valgrind: bool,
+    /// Only the gates whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Run one measured function and end: what this program starts under callgrind
+    #[arg(long, value_name = "NAME", hide = true)]
+    measure: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match &options.measure {
+        Some(name) => measure(name),
+        None => check(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("gates: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<bool, Box<dyn std::error::Error>>;
+
+fn measure(name: &str) -> Outcome {
+    let gate = GATES.iter().find(|gate| gate.name == name).ok_or("no such gate")?;
+    (gate.run)();
+    Ok(true)
+}
+
+fn check(options: &Options) -> Outcome {
+    if cfg!(debug_assertions) {
+        return Err("counts of a debug build mean nothing: use `cargo run --release`".into());
+    }
+    if !callgrind::available() {
+        if options.skip_without_valgrind {
+            println!(
+                "skipped: no instruction was counted, valgrind is not installed (tools/setup)"
+            );
+            return Ok(true);
+        }
+        return Err("valgrind is not installed; tools/setup installs it".into());
+    }
+    let path = Record::path();
+    let mut record = Record::read(&path)?;
+    let wanted = options.only.as_deref().unwrap_or("");
+    let selected: Vec<&Gate> = GATES.iter().filter(|gate| gate.name.contains(wanted)).collect();
+    if selected.is_empty() {
+        let names: Vec<&str> = GATES.iter().map(|gate| gate.name).collect();
+        return Err(format!("no gate's name contains {wanted:?}: {}", names.join(", ")).into());
+    }
+    println!("instructions per packet, bursts of 32 frames of {FRAME} bytes");
+    println!("{:<18}{:>9}{:>10}{:>8}  ", "gate", "now", "recorded", "limit");
+    let mut exceeded = 0;
+    for gate in selected {
+        let now = count(gate)?;
+        let numbers = record
+            .gates
+            .get_mut(gate.name)
+            .ok_or_else(|| format!("{}: no limit for {}", path.display(), gate.name))?;
+        let verdict = if now > numbers.limit { "EXCEEDED" } else { "ok" };
+        exceeded += u32::from(now > numbers.limit);
+        println!(
+            "{:<18}{now:>9.2}{:>10.2}{:>8.1}  {verdict:<10}{}",
+            gate.name, numbers.recorded, numbers.limit, gate.what
+        );
+        numbers.recorded = (now * 100.0).round() / 100.0;
+    }
+    if options.record {
+        record.environment = Environment::here();
+        record.write(&path)?;
+        println!("recorded in {}", path.display());
+    }
+    if exceeded > 0 {
+        println!(
+            "{exceeded} over the limit. Profile with BAREWIRE_KEEP_CALLGRIND=1 and callgrind_annotate; a limit \
+             is changed by hand in bench/gates.json, with the reason in the commit; --record notes the counts."
+        );
+    }
+    Ok(exceeded == 0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn count(gate: &Gate) -> Result<f64, Box<dyn std::error::Error>> {
+    let program = std::env::current_exe()?;
+    let total = callgrind::count(&program, &["--measure", gate.name], gate.function)?;
+    Ok(total as f64 / PACKETS as f64)
+}

@@ -1,0 +1,293 @@
+//! Feature negotiation: what a device offers, a network function asks for and this driver implements, brought
+//! together by a pure function.
+//!
+//! A bit is accepted only if it was offered and something here acts on it. An offload that was asked for and
+//! cannot be had is an error, never silently missing.
+#![forbid(unsafe_code)]
+
+use bitflags::bitflags;
+use netdev::{Config, MacAddress, Offloads, RingLimits, StartFailure};
+
+bitflags! {
+    /// Feature bits of a network device (virtio 1.2, 5.1.3 and 6).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Features: u64 {
+        /// The device completes partial checksums on transmit.
+        const CSUM = 1 << 0;
+        /// The driver handles partial checksums on receive.
+        const GUEST_CSUM = 1 << 1;
+        /// The device states an MTU.
+        const MTU = 1 << 3;
+        /// The device has an address.
+        const MAC = 1 << 5;
+        /// The driver takes merged TCP over IPv4.
+        const GUEST_TSO4 = 1 << 7;
+        /// The driver takes merged TCP over IPv6.
+        const GUEST_TSO6 = 1 << 8;
+        /// The device cuts TCP over IPv4.
+        const HOST_TSO4 = 1 << 11;
+        /// The device cuts TCP over IPv6.
+        const HOST_TSO6 = 1 << 12;
+        /// A received frame may span several buffers.
+        const MRG_RXBUF = 1 << 15;
+        /// The device states whether the link is up.
+        const STATUS = 1 << 16;
+        /// The device has a control queue.
+        const CTRL_VQ = 1 << 17;
+        /// The device has several pairs of queues.
+        const MQ = 1 << 22;
+        /// A descriptor may name a table of descriptors.
+        const INDIRECT_DESC = 1 << 28;
+        /// Notifications are suppressed by index.
+        const EVENT_IDX = 1 << 29;
+        /// Not a legacy device.
+        const VERSION_1 = 1 << 32;
+        /// The platform limits or translates the device's addresses.
+        const ACCESS_PLATFORM = 1 << 33;
+        /// The device has packed rings.
+        const RING_PACKED = 1 << 34;
+        /// The device completes in order.
+        const IN_ORDER = 1 << 35;
+        /// Other bits exist.
+        const _ = !0;
+    }
+}
+
+/// Smallest MTU that a device may state (virtio 1.2, 5.1.4.1).
+pub const MIN_MTU: u16 = 68;
+
+/// Bytes of the header in front of each frame (virtio 1.2, 5.1.6).
+pub const HEADER_BYTES: u16 = 12;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: u32 = 14;
+
+/// `max_frame` where neither device nor network function says: 1,500 bytes, Ethernet header and a VLAN tag.
+const DEFAULT_MAX_FRAME: u32 = 1518;
+
+/// Offloads that this driver implements. None yet.
+const IMPLEMENTED: Offloads = Offloads::empty();
+
+/// Bits that are accepted wherever they are offered: what each asks of a driver is done here.
+const HARMLESS: Features = Features::VERSION_1
+    .union(Features::MAC)
+    .union(Features::STATUS)
+    .union(Features::EVENT_IDX)
+    // Device addresses equal pointers, on every platform that Barewire runs on.
+    .union(Features::ACCESS_PLATFORM);
+
+/// What a device says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Offered bits.
+    pub features: Features,
+    /// Its address, if it states one that a port can have.
+    pub mac: Option<MacAddress>,
+    /// Its IP MTU in bytes, if it states one.
+    pub mtu: Option<u16>,
+    /// Pairs of queues.
+    pub pairs: u16,
+    /// Sizes of a receive ring.
+    pub rx_ring: RingLimits,
+    /// Sizes of a transmit ring.
+    pub tx_ring: RingLimits,
+}
+
+/// What the receive buffers allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in front of a frame.
+    pub headroom: u16,
+    /// Bytes of a frame in one buffer, L2 header included, FCS excluded.
+    pub room: u16,
+}
+
+/// What both sides agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Accepted bits.
+    pub features: Features,
+    /// Offloads in force.
+    pub offloads: Offloads,
+    /// Largest frame in bytes, L2 header included, FCS excluded.
+    pub max_frame: u16,
+    /// Entries of a receive ring.
+    pub rx_ring: u16,
+    /// Entries of a transmit ring.
+    pub tx_ring: u16,
+}
+
+impl Offer {
+    /// Largest frame that the device can be asked for, in bytes, L2 header included, FCS excluded. A device
+    /// that states no MTU takes whatever fits a buffer.
+    pub fn max_frame(&self) -> u32 {
+        u32::from(self.mtu.unwrap_or(u16::MAX)) + ETHERNET
+    }
+
+    /// Offloads that can be had.
+    pub fn offloads(&self) -> Offloads {
+        IMPLEMENTED
+    }
+}
+
+/// Brings `offer` and `config` together.
+///
+/// # Errors
+/// What stands in the way, in the order in which it would be found on the wire: the device's version first.
+pub fn negotiate(
+    offer: &Offer,
+    config: &Config,
+    limits: &Limits,
+) -> Result<Negotiated, StartFailure> {
+    if !offer.features.contains(Features::VERSION_1) {
+        return Err(StartFailure::Device("a legacy device: VIRTIO_F_VERSION_1 is not offered"));
+    }
+    for asked in [config.rx_queues, config.tx_queues] {
+        if asked == 0 || asked > offer.pairs {
+            return Err(StartFailure::Queues { asked, max: offer.pairs });
+        }
+    }
+    let missing = config.offloads.difference(offer.offloads());
+    if !missing.is_empty() {
+        return Err(StartFailure::Offloads(missing));
+    }
+    let rx_ring = ring_size(config.rx_ring, offer.rx_ring)?;
+    let tx_ring = ring_size(config.tx_ring, offer.tx_ring)?;
+    if limits.headroom < HEADER_BYTES {
+        return Err(StartFailure::Headroom { needed: HEADER_BYTES, given: limits.headroom });
+    }
+    let max_frame = max_frame(offer, config, limits)?;
+    let mut features = offer.features & HARMLESS;
+    // Who accepts an MTU promises buffers for it (virtio 1.2, 5.1.4.2).
+    if offer.mtu.is_some() && u32::from(limits.room) >= offer.max_frame() {
+        features |= offer.features & Features::MTU;
+    }
+    Ok(Negotiated { features, offloads: config.offloads, max_frame, rx_ring, tx_ring })
+}
+
+fn ring_size(asked: Option<u16>, limits: RingLimits) -> Result<u16, StartFailure> {
+    let RingLimits { min, max } = limits;
+    let size = asked.unwrap_or(max.min(256));
+    if size.is_power_of_two() && (min..=max).contains(&size) {
+        Ok(size)
+    } else {
+        Err(StartFailure::RingSize { asked: size, min, max })
+    }
+}
+
+/// What was asked for, if device and buffers allow it; else what the device says, as far as a buffer holds it.
+fn max_frame(offer: &Offer, config: &Config, limits: &Limits) -> Result<u16, StartFailure> {
+    let most = offer.max_frame().min(limits.room.into());
+    let says = if offer.mtu.is_some() { offer.max_frame() } else { DEFAULT_MAX_FRAME };
+    let frame = config.max_frame.unwrap_or(says.min(most));
+    match u16::try_from(frame) {
+        Ok(fits) if (ETHERNET..=most).contains(&frame) => Ok(fits),
+        _ => Err(StartFailure::MaxFrame { asked: frame, max: most }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn offer(features: Features) -> Offer {
+        Offer {
+            features,
+            mac: None,
+            mtu: None,
+            pairs: 1,
+            rx_ring: RingLimits { min: 1, max: 1024 },
+            tx_ring: RingLimits { min: 1, max: 64 },
+        }
+    }
+
+    const POOL: Limits = Limits { headroom: 128, room: 2048 };
+
+    #[test]
+    fn the_usual_device() {
+        let all = Features::all();
+        let got = negotiate(&offer(all), &Config::default(), &POOL).unwrap();
+        assert_eq!(got.features, HARMLESS);
+        assert_eq!((got.rx_ring, got.tx_ring, got.max_frame), (256, 64, 1518));
+    }
+
+    #[test]
+    fn a_legacy_device_is_refused() {
+        let legacy = offer(Features::all() - Features::VERSION_1);
+        let failure = negotiate(&legacy, &Config::default(), &POOL).unwrap_err();
+        assert!(matches!(failure, StartFailure::Device(text) if text.contains("VERSION_1")));
+    }
+
+    #[test]
+    fn offloads_that_cannot_be_had_are_named() {
+        let config = Config { offloads: Offloads::TX_CHECKSUM, ..Config::default() };
+        let failure = negotiate(&offer(Features::all()), &config, &POOL).unwrap_err();
+        assert_eq!(failure, StartFailure::Offloads(Offloads::TX_CHECKSUM));
+    }
+
+    #[test]
+    fn an_mtu_is_accepted_only_with_buffers_for_it() {
+        let base = offer(Features::all());
+        for (mtu, accepted, frame) in [
+            (68, true, 82),
+            (1500, true, 1514),
+            (2034, true, 2048),
+            (2035, false, 2048),
+            (65535, false, 2048),
+        ] {
+            let device = Offer { mtu: Some(mtu), ..base };
+            let got = negotiate(&device, &Config::default(), &POOL).unwrap();
+            assert_eq!(got.features.contains(Features::MTU), accepted, "{mtu}");
+            assert_eq!(u32::from(got.max_frame), frame, "{mtu}");
+        }
+        let device = Offer { mtu: Some(1500), ..base };
+        let config = Config { max_frame: Some(1515), ..Config::default() };
+        let failure = negotiate(&device, &config, &POOL).unwrap_err();
+        assert_eq!(failure, StartFailure::MaxFrame { asked: 1515, max: 1514 });
+    }
+
+    #[test]
+    fn queues_rings_and_headroom_have_limits() {
+        let device = offer(Features::all());
+        let fails =
+            |config: Config, limits: Limits| negotiate(&device, &config, &limits).unwrap_err();
+        let none = Config { rx_queues: 0, ..Config::default() };
+        assert_eq!(fails(none, POOL), StartFailure::Queues { asked: 0, max: 1 });
+        let two = Config { tx_queues: 2, ..Config::default() };
+        assert_eq!(fails(two, POOL), StartFailure::Queues { asked: 2, max: 1 });
+        for asked in [0, 3, 2048] {
+            let ring = Config { rx_ring: Some(asked), ..Config::default() };
+            assert_eq!(fails(ring, POOL), StartFailure::RingSize { asked, min: 1, max: 1024 });
+        }
+        let tight = Limits { headroom: 0, ..POOL };
+        assert_eq!(
+            fails(Config::default(), tight),
+            StartFailure::Headroom { needed: 12, given: 0 }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_accepted_that_was_not_offered(
+            bits in any::<u64>(),
+            mtu in any::<Option<u16>>(),
+            asked in any::<Option<u32>>(),
+            room in 1u16..,
+        ) {
+            let device = Offer { mtu, ..offer(Features::from_bits_retain(bits)) };
+            let config = Config { max_frame: asked, ..Config::default() };
+            let limits = Limits { headroom: 128, room };
+            if let Ok(got) = negotiate(&device, &config, &limits) {
+                prop_assert!(device.features.contains(got.features));
+                prop_assert!((HARMLESS | Features::MTU).contains(got.features));
+                prop_assert!(got.features.contains(Features::VERSION_1));
+                prop_assert!(got.max_frame <= room);
+                prop_assert!(u32::from(got.max_frame) <= device.max_frame());
+                if let Some(asked) = asked {
+                    prop_assert_eq!(u32::from(got.max_frame), asked);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Starting a device (virtio 1.2, 3.1.1), step by step.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use netbuf::Pool;
+use netdev::{Config, QueueCounters, RxQueue, StartFailure, TxQueue, WakeSource};
+
+use super::config_space::{RX, TX, read_offer};
+use super::running::Running;
+use super::rx::Receiver;
+use super::tx::Sender;
+use super::{PlainHeader, VirtioNet};
+use crate::features::{Limits, Negotiated, negotiate};
+use crate::ring::split::{RingSize, SplitReceive, SplitTransmit, ring_bytes};
+use crate::ring::{Addresses, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use crate::transport::{DeviceStatus, Doorbell, DoorbellTransport, Transport};
+
+/// How often the status is read while a device resets. Devices of a virtual machine answer at once; a second
+/// or so passes over a bus.
+const RESET_READS: usize = 1_000_000;
+
+/// What a start made.
+pub(super) struct Started {
+    pub(super) rx: Box<dyn RxQueue>,
+    pub(super) tx: Box<dyn TxQueue>,
+    pub(super) negotiated: Negotiated,
+    pub(super) running: Running,
+    pub(super) wakes: Option<WakeSource>,
+}
+
+/// Resets the device. `Err` where it does not confirm: it may still access memory.
+pub(super) fn reset<T: Transport>(transport: &mut T) -> Result<(), StartFailure> {
+    transport.set_status(DeviceStatus::empty());
+    for _ in 0..RESET_READS {
+        if transport.get_status().is_empty() {
+            return Ok(());
+        }
+        core::hint::spin_loop();
+    }
+    Err(StartFailure::Device("it does not reset"))
+}
+
+/// Resets the device and tells it that a driver is there: features and configuration can be read.
+pub(super) fn greet<T: Transport>(transport: &mut T) -> Result<(), StartFailure> {
+    reset(transport)?;
+    transport.set_status(DeviceStatus::ACKNOWLEDGE);
+    transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
+    Ok(())
+}
+
+/// Tells the device that it is not used, and resets it as far as it lets itself.
+pub(super) fn give_up<T: Transport>(transport: &mut T) {
+    transport.set_status(DeviceStatus::FAILED);
+    transport.set_status(DeviceStatus::empty());
+}
+
+/// Brings the device up. After an error, [`give_up`] ends the attempt; nothing is posted then.
+pub(super) fn start<T: DoorbellTransport>(
+    device: &mut VirtioNet<T>,
+    config: &Config,
+    pool: &Pool,
+) -> Result<Started, StartFailure> {
+    greet(&mut device.transport)?;
+    device.offer = read_offer(&mut device.transport)?;
+    let limits = Limits { headroom: pool.headroom(), room: pool.room() };
+    let negotiated = negotiate(&device.offer, config, &limits)?;
+    let (needed, available) = (negotiated.rx_ring.into(), pool.available());
+    if available < needed {
+        return Err(StartFailure::PoolTooSmall { needed, available });
+    }
+    agree(&mut device.transport, &negotiated)?;
+
+    // SAFETY: the device was reset, so it knows of no ring; the rings of an earlier start ended with it (see
+    // `Running`), or it would not have been given back.
+    let (rx_ring, tx_ring) = unsafe { rings(device, &negotiated, config.port, pool) }?;
+    let transport = &mut device.transport;
+    set_queue(transport, RX, negotiated.rx_ring, rx_ring.addresses());
+    set_queue(transport, TX, negotiated.tx_ring, tx_ring.addresses());
+    let rx_bell = transport.doorbell(RX).map_err(StartFailure::Device)?;
+    let tx_bell = transport.doorbell(TX).map_err(StartFailure::Device)?;
+
+    let wakes = transport.wake_source(RX);
+    let running = Running::new();
+    let mut rx = Receiver {
+        ring: rx_ring,
+        doorbell: rx_bell,
+        counters: Arc::new(QueueCounters::default()),
+        running: running.clone(),
+        wakes: wakes.is_some(),
+    };
+    let tx = Sender {
+        ring: tx_ring,
+        doorbell: tx_bell,
+        counters: Arc::new(QueueCounters::default()),
+        running: running.clone(),
+    };
+    // The device may look at its queues before it is told to; it is told of nothing before it runs.
+    let _ = rx.ring.refill();
+    transport.set_status(agreed() | DeviceStatus::DRIVER_OK);
+    // (Not counted: statistics start at zero.)
+    rx.doorbell.ring();
+    Ok(Started { rx: Box::new(rx), tx: Box::new(tx), negotiated, running, wakes })
+}
+
+fn agreed() -> DeviceStatus {
+    DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK
+}
+
+/// Writes the accepted features and sees whether the device agrees.
+fn agree<T: Transport>(transport: &mut T, negotiated: &Negotiated) -> Result<(), StartFailure> {
+    transport.write_driver_features(negotiated.features.bits());
+    transport.set_status(agreed());
+    if transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+        Ok(())
+    } else {
+        Err(StartFailure::Device("it refuses the features (FEATURES_OK does not stay set)"))
+    }
+}
+
+/// Lays both rings out in the device's memory.
+///
+/// # Safety
+/// Neither the device nor an earlier start may use that memory any more.
+unsafe fn rings<T: DoorbellTransport>(
+    device: &VirtioNet<T>,
+    negotiated: &Negotiated,
+    port: u16,
+    pool: &Pool,
+) -> Result<(SplitReceive<PlainHeader>, SplitTransmit<PlainHeader>), StartFailure> {
+    let event_idx = negotiated.features.contains(crate::features::Features::EVENT_IDX);
+    let max_frame = negotiated.max_frame;
+    let size = |entries: u16| RingSize::new(entries.into()).ok_or(StartFailure::NoMemory);
+    let (rx_size, tx_size) = (size(negotiated.rx_ring)?, size(negotiated.tx_ring)?);
+    let receive = ReceiveSetup { event_idx, pool: *pool, port, max_frame };
+    let transmit = TransmitSetup { event_idx, home: *pool, max_frame };
+    // SAFETY: as the caller promised; the two rings lie one behind the other.
+    let rings = unsafe {
+        (
+            SplitReceive::new(&device.memory, 0, rx_size, &receive),
+            SplitTransmit::new(&device.memory, ring_bytes(rx_size), tx_size, &transmit),
+        )
+    };
+    match rings {
+        (Some(receive), Some(transmit)) => Ok((receive, transmit)),
+        _ => Err(StartFailure::NoMemory),
+    }
+}
+
+fn set_queue<T: Transport>(transport: &mut T, queue: u16, size: u16, addresses: Addresses) {
+    let Addresses { desc, driver, device } = addresses;
+    transport.queue_set(queue, size.into(), desc, driver, device);
+}

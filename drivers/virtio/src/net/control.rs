@@ -1,0 +1,58 @@
+//! A running device's controls: link, address, stop.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use netdev::{Control, Device, Link, MacAddress, RxQueue, TxQueue, WakeSource};
+
+use super::VirtioNet;
+use super::bring_up::reset;
+use super::config_space::read_link_up;
+use super::running::Running;
+use crate::features::{Features, Negotiated};
+use crate::transport::{DeviceStatus, DoorbellTransport};
+
+/// Everything of the device but its queues.
+pub(super) struct NetControl<T: DoorbellTransport> {
+    pub(super) device: VirtioNet<T>,
+    pub(super) negotiated: Negotiated,
+    pub(super) running: Running,
+    pub(super) wake: Option<WakeSource>,
+}
+
+impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
+    /// Down also for a device that asks for a reset or has reset itself: stop and start it again.
+    fn link(&mut self) -> Link {
+        let status = self.device.transport.get_status();
+        let alive = status.contains(DeviceStatus::DRIVER_OK)
+            && !status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
+        let stated = self.negotiated.features.contains(Features::STATUS);
+        let up = alive && (!stated || read_link_up(&self.device.transport).unwrap_or(false));
+        Link { up, speed: None }
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.device.mac()
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.wake.into_iter().for_each(each);
+    }
+
+    /// Resets the device. A device that does not confirm may still write to the buffers that it was given:
+    /// they are then lost, and a further start will fail for the same reason.
+    fn stop(
+        mut self: Box<Self>,
+        rx: Vec<Box<dyn RxQueue>>,
+        tx: Vec<Box<dyn TxQueue>>,
+    ) -> Box<dyn Device> {
+        if reset(&mut self.device.transport).is_ok() {
+            // SAFETY: the device has just confirmed its reset.
+            unsafe { self.running.reset() };
+        } else {
+            self.running.lost();
+        }
+        drop((rx, tx));
+        Box::new(self.device)
+    }
+}

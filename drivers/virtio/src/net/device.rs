@@ -1,0 +1,140 @@
+//! The device before start.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use netbuf::{DeviceMemory, Pool};
+use netdev::{Config, Device, Info, MacAddress, Port, StartError, StartFailure};
+
+use super::bring_up::{self, Started};
+use super::config_space::read_offer;
+use super::control::NetControl;
+use crate::features::{HEADER_BYTES, Offer};
+use crate::ring::split::{RingSize, ring_bytes};
+use crate::transport::{DeviceType, DoorbellTransport};
+
+/// A virtio network device that is not running.
+pub struct VirtioNet<T: DoorbellTransport> {
+    pub(super) transport: T,
+    /// For the rings: as much as [`ring_bytes`](Self::ring_bytes) says.
+    pub(super) memory: DeviceMemory,
+    pub(super) offer: Offer,
+}
+
+/// A device that cannot be used: its parts, and the reason.
+pub struct OpenError<T> {
+    /// How the device was reached.
+    pub transport: T,
+    /// The memory for its rings.
+    pub memory: DeviceMemory,
+    /// What stood in the way.
+    pub reason: StartFailure,
+}
+
+impl<T> fmt::Debug for OpenError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for OpenError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<T> core::error::Error for OpenError<T> {}
+
+impl<T: DoorbellTransport + 'static> VirtioNet<T> {
+    /// Device memory that a pair of rings takes, in bytes, with at most so many entries each. `None` unless
+    /// both are powers of two from 1 to 32,768.
+    pub fn ring_bytes(rx_entries: u16, tx_entries: u16) -> Option<usize> {
+        let (rx, tx) = (RingSize::new(rx_entries.into())?, RingSize::new(tx_entries.into())?);
+        Some(ring_bytes(rx) + ring_bytes(tx))
+    }
+
+    /// Resets the device behind `transport` and asks what it offers. Its rings will lie in `memory`.
+    ///
+    /// # Errors
+    /// Where it is no usable network device; the parts come back.
+    pub fn new(mut transport: T, memory: DeviceMemory) -> Result<Self, Box<OpenError<T>>> {
+        match probe(&mut transport) {
+            Ok(offer) => Ok(Self { transport, memory, offer }),
+            Err(reason) => {
+                bring_up::give_up(&mut transport);
+                Err(Box::new(OpenError { transport, memory, reason }))
+            }
+        }
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+}
+
+fn probe<T: DoorbellTransport>(transport: &mut T) -> Result<Offer, StartFailure> {
+    if transport.device_type() != DeviceType::Network {
+        return Err(StartFailure::Device("it is not a network device"));
+    }
+    if transport.requires_legacy_layout() {
+        return Err(StartFailure::Device("it is a legacy device"));
+    }
+    bring_up::greet(transport)?;
+    read_offer(transport)
+}
+
+impl<T: DoorbellTransport> VirtioNet<T> {
+    /// The device's own address, or where it states none (or one that no port can have: zero, or multicast) a
+    /// locally administered one, different for each device.
+    pub(super) fn mac(&self) -> MacAddress {
+        self.offer.mac.unwrap_or_else(|| {
+            // No two devices have their rings at the same place.
+            let place = self.memory.base().addr().get() / netbuf::CACHE_LINE;
+            MacAddress::local(u32::try_from(place & 0xffff_ffff).unwrap_or(0))
+        })
+    }
+}
+
+impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
+    fn info(&self) -> Info {
+        let Offer { pairs, rx_ring, tx_ring, .. } = self.offer;
+        Info {
+            driver: "virtio-net",
+            mac: self.mac(),
+            max_frame: self.offer.max_frame(),
+            headroom: HEADER_BYTES,
+            rx_queues: pairs,
+            tx_queues: pairs,
+            rx_ring,
+            tx_ring,
+            offloads: self.offer.offloads(),
+        }
+    }
+
+    fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
+        match bring_up::start(&mut self, config, pool) {
+            Ok(Started { rx, tx, negotiated, running, mut wakes }) => {
+                let mut info = self.info();
+                info.max_frame = negotiated.max_frame.into();
+                info.offloads = negotiated.offloads;
+                info.rx_ring.max = negotiated.rx_ring;
+                info.rx_ring.min = negotiated.rx_ring;
+                info.tx_ring.max = negotiated.tx_ring;
+                info.tx_ring.min = negotiated.tx_ring;
+                let wake = wakes.take();
+                let control = NetControl { device: *self, negotiated, running, wake };
+                Ok(Port {
+                    info,
+                    rx: alloc::vec![rx],
+                    tx: alloc::vec![tx],
+                    control: Box::new(control),
+                })
+            }
+            Err(reason) => {
+                bring_up::give_up(&mut self.transport);
+                Err(StartError { device: self, reason })
+            }
+        }
+    }
+}

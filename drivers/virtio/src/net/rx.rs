@@ -1,0 +1,56 @@
+//! A receive queue: a ring, a doorbell, counters.
+
+use alloc::sync::Arc;
+
+use netdev::{Armed, Burst, QueueCounters, RxQueue};
+
+use super::running::Running;
+use crate::ring::ReceiveRing;
+use crate::transport::Doorbell;
+
+/// The receive queue over any ring and doorbell. Dropped while the device runs, it leaks the posted buffers.
+pub(super) struct Receiver<R: ReceiveRing, D: Doorbell> {
+    pub(super) ring: R,
+    pub(super) doorbell: D,
+    pub(super) counters: Arc<QueueCounters>,
+    pub(super) running: Running,
+    /// Whether anything wakes a sleeper.
+    pub(super) wakes: bool,
+}
+
+impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
+    fn rx_burst(&mut self, out: &mut Burst) -> usize {
+        if !self.running.get() {
+            return 0;
+        }
+        let received = self.ring.receive(out, &self.counters);
+        if self.ring.refill() {
+            self.doorbell.ring();
+            self.counters.notification();
+        }
+        received
+    }
+
+    fn arm(&mut self) -> Armed {
+        if !self.wakes || !self.running.get() {
+            Armed::Unsupported
+        } else if self.ring.arm() {
+            Armed::Armed
+        } else {
+            Armed::PacketsPending
+        }
+    }
+
+    fn counters(&self) -> &Arc<QueueCounters> {
+        &self.counters
+    }
+}
+
+impl<R: ReceiveRing, D: Doorbell> Drop for Receiver<R, D> {
+    fn drop(&mut self) {
+        if self.running.is_reset() {
+            // SAFETY: the device was reset and confirmed it (see `Running::reset`).
+            unsafe { self.ring.release() };
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a driver half offers to the network driver above it, whatever the ring's format.
+//!
+//! The virtio-net queues are generic over these traits, so that the format, the header and its meaning are
+//! chosen once, at start, by type; nothing of them is tested per packet. A further format is a further
+//! module that implements them.
+//!
+//! Deliberately absent: the doorbell. A ring says whether the device wants to be notified; ringing is the
+//! caller's.
+
+use core::ptr::NonNull;
+
+use netbuf::{Burst, Pool};
+use netdev::QueueCounters;
+
+/// The header that stands in front of each frame, in the last bytes before its first.
+pub trait Header: 'static {
+    /// Its size.
+    const BYTES: u16;
+
+    /// Makes the header of a plain frame: no checksum to complete, nothing to cut.
+    ///
+    /// # Safety
+    /// The [`BYTES`](Self::BYTES) from `header` on must be valid for reads and writes.
+    unsafe fn write_plain(header: NonNull<u8>);
+}
+
+/// Device addresses of a virtqueue's parts (virtio 1.2, 2.6): for a split ring the descriptor table, the
+/// avail ring and the used ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// The descriptor area.
+    pub desc: u64,
+    /// The driver area.
+    pub driver: u64,
+    /// The device area.
+    pub device: u64,
+}
+
+/// What a receive ring is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveSetup {
+    /// `VIRTIO_F_EVENT_IDX` was negotiated.
+    pub event_idx: bool,
+    /// Where buffers come from; its headroom must hold the header.
+    pub pool: Pool,
+    /// The number that received packets carry.
+    pub port: u16,
+    /// Largest frame in bytes, L2 header included, FCS excluded; at most the pool's room.
+    pub max_frame: u16,
+}
+
+/// What a transmit ring is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct TransmitSetup {
+    /// `VIRTIO_F_EVENT_IDX` was negotiated.
+    pub event_idx: bool,
+    /// Where most packets will come from: they are the cheapest to give back. Found again whenever the ring
+    /// is empty.
+    pub home: Pool,
+    /// Largest frame in bytes, L2 header included, FCS excluded.
+    pub max_frame: u16,
+}
+
+/// The driver half of a ring that the device fills.
+///
+/// Dropping it leaks the buffers that the device holds, because the device may still write to them;
+/// [`release`](Self::release) frees them.
+pub trait ReceiveRing: 'static {
+    /// Where the ring lies.
+    fn addresses(&self) -> Addresses;
+
+    /// Appends received frames to `out`, as far as there is room, and counts them; how many.
+    fn receive(&mut self, out: &mut Burst, counters: &QueueCounters) -> usize;
+
+    /// Posts buffers from the pool where enough entries are free; whether the device is to be notified.
+    #[must_use]
+    fn refill(&mut self) -> bool;
+
+    /// Asks for an interrupt at the next completion, and looks again. `false`: something is pending, and
+    /// nothing was asked for. The next [`receive`](Self::receive) takes the wish back.
+    fn arm(&mut self) -> bool;
+
+    /// Frees every buffer.
+    ///
+    /// # Safety
+    /// The device must not access the ring and its buffers any more.
+    unsafe fn release(&mut self);
+}
+
+/// What [`TransmitRing::transmit`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transmitted {
+    /// Packets taken from the front of the burst, those included that were dropped.
+    pub taken: usize,
+    /// Whether the device is to be notified.
+    pub notify: bool,
+}
+
+/// The driver half of a ring that the device empties. About dropping, see [`ReceiveRing`].
+pub trait TransmitRing: 'static {
+    /// Where the ring lies.
+    fn addresses(&self) -> Addresses;
+
+    /// Takes packets from the front as far as there is room, publishes them once, and counts them. Frees
+    /// what the device has sent when the ring is short, or `packets` empty.
+    fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> Transmitted;
+
+    /// Frees every packet that is still in the ring.
+    ///
+    /// # Safety
+    /// The device must not access the ring and its packets any more.
+    unsafe fn release(&mut self);
+}

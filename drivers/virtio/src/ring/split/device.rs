@@ -1,0 +1,246 @@
+//! The device half of a split virtqueue: indexes, notifications, and what is done when the peer lies.
+//!
+//! The vhost-user back end runs on it, and it is the driver half's test partner. One value serves one queue in
+//! one direction: [`SplitDevice::receive`] takes frames out of a driver's transmit queue, and
+//! [`SplitDevice::transmit`] puts frames into a driver's receive queue (each in a file of its own).
+//!
+//! Deliberately absent: the notification itself (an eventfd, an interrupt: the caller's), and offloads (a
+//! header that asks for one contradicts the negotiation, and its frame is dropped and counted).
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{Ordering, fence};
+
+use netbuf::BURST;
+use netdev::{Armed, DropCause, QueueCounters};
+
+use super::{SplitRing, UsedElem, flags};
+
+/// Bytes of the header in front of each frame with `VIRTIO_F_VERSION_1` (virtio 1.2, 5.1.6).
+pub const HEADER_LEN: u32 = SHORT_HEADER as u32;
+
+/// As many bytes, where a `u16` is wanted.
+pub(super) const SHORT_HEADER: u16 = 12;
+
+/// As many bytes, where a `usize` is wanted.
+pub(super) const HEADER_BYTES: usize = SHORT_HEADER as usize;
+
+/// Bytes of an Ethernet header: no frame is shorter.
+pub(super) const ETHERNET_HEADER: u32 = 14;
+
+/// What was negotiated for a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    /// `VIRTIO_F_EVENT_IDX`: notifications by index instead of by flag.
+    pub event_idx: bool,
+    /// `VIRTIO_F_INDIRECT_DESC`: a descriptor may name a table of descriptors.
+    pub indirect: bool,
+    /// The largest frame: L2 header included, FCS excluded. Larger ones are dropped as
+    /// [`DropCause::Oversize`]; received ones that are larger than a buffer of the pool become chains, so set
+    /// it to no more than [`Pool::room`](netbuf::Pool::room) where chains were not asked for.
+    pub max_frame: u16,
+}
+
+/// Where a ring stands: `GET_VRING_BASE` answers with `avail`, and a restarted ring goes on from here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// The next avail ring entry to take.
+    pub avail: u16,
+    /// The next used ring entry to write.
+    pub used: u16,
+}
+
+/// The device half of one split virtqueue.
+#[derive(Debug)]
+pub struct SplitDevice {
+    pub(super) ring: SplitRing,
+    pub(super) options: DeviceOptions,
+    /// Never read back from the ring, where the peer could change them.
+    pub(super) at: Indexes,
+    /// The used index at the last [`should_notify`](Self::should_notify); `None` before the first.
+    notified: Option<u16>,
+    armed: bool,
+    broken: bool,
+}
+
+impl SplitDevice {
+    /// Takes over a ring that stands at `start`, and tells the driver not to send notifications.
+    ///
+    /// A caller that knows only the avail index (`SET_VRING_BASE`) takes the used index from the ring
+    /// ([`SplitRing::load_used_index`]): no more than the device half ever wrote there matters, and a wrong one
+    /// only hurts the peer.
+    pub fn new(ring: SplitRing, start: Indexes, options: DeviceOptions) -> Self {
+        let device = Self { ring, options, at: start, notified: None, armed: false, broken: false };
+        device.suppress();
+        device
+    }
+
+    /// Where the ring stands between two bursts.
+    pub fn indexes(&self) -> Indexes {
+        self.at
+    }
+
+    /// The ring's memory.
+    pub fn ring(&self) -> SplitRing {
+        self.ring
+    }
+
+    /// Whether the driver has published more entries than the ring has: nothing is taken any more until the
+    /// ring is started again with a new value.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Entries that the driver has published and we have not taken. Zero once the ring is broken, which is
+    /// counted where it is found.
+    #[inline]
+    pub(super) fn available(&mut self, counters: &QueueCounters) -> usize {
+        if self.armed {
+            self.disarm();
+        }
+        let ahead = self.ring.load_avail_index(Ordering::Acquire).wrapping_sub(self.at.avail);
+        if ahead > self.ring.size().get() {
+            self.break_ring(counters);
+            return 0;
+        }
+        if self.broken { 0 } else { usize::from(ahead) }
+    }
+
+    #[cold]
+    fn break_ring(&mut self, counters: &QueueCounters) {
+        if !self.broken {
+            self.broken = true;
+            counters.drop(DropCause::RingBroken, 1);
+        }
+    }
+
+    /// Hands a burst back: `taken` entries are consumed, and `done` is written and published at once.
+    #[inline]
+    pub(super) fn complete(&mut self, taken: usize, done: &Done) {
+        self.at.avail = self.at.avail.wrapping_add(count16(taken));
+        let elems = done.elems();
+        if elems.is_empty() {
+            return;
+        }
+        self.ring.set_used_run(self.at.used, elems);
+        self.at.used = self.at.used.wrapping_add(count16(elems.len()));
+        self.ring.store_used_index(self.at.used);
+    }
+
+    /// Whether the driver wants to be notified of what was published since the last call. Call it once per
+    /// burst; it costs one full fence where anything was published. The first call stands for whatever an
+    /// earlier device half may have published last.
+    ///
+    /// The fence stands between the index store and the read of the driver's suppression word, as virtio 1.2,
+    /// 2.7.7.2 requires: before the store it would lose notifications.
+    #[inline]
+    pub fn should_notify(&mut self) -> bool {
+        let new = self.at.used;
+        let old = self.notified.replace(new);
+        if old == Some(new) || self.broken {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        if !self.options.event_idx {
+            return self.ring.avail_flags() & flags::AVAIL_NO_INTERRUPT == 0;
+        }
+        // A predecessor of ours may have published and died before it notified: the first check always does.
+        let Some(old) = old else { return true };
+        needs_event(self.ring.used_event(), new, old)
+    }
+
+    /// Asks the driver for a notification at the next entry that it publishes, and looks again afterwards, so
+    /// that no entry is slept over. Where entries are pending nothing stays armed. Polling disarms.
+    pub fn arm(&mut self) -> Armed {
+        if self.options.event_idx {
+            self.ring.set_avail_event(self.at.avail);
+        } else {
+            self.ring.set_used_flags(0);
+        }
+        self.armed = true;
+        // The driver stores its index and then reads our wish; we do it the other way round.
+        fence(Ordering::SeqCst);
+        if self.broken || self.ring.load_avail_index(Ordering::Acquire) == self.at.avail {
+            return Armed::Armed;
+        }
+        self.disarm();
+        Armed::PacketsPending
+    }
+
+    /// Takes the wish of [`arm`](Self::arm) back: a polling device needs no notifications.
+    pub fn disarm(&mut self) {
+        self.armed = false;
+        self.suppress();
+    }
+
+    fn suppress(&self) {
+        if self.options.event_idx {
+            // Just behind: the driver meets it again after 65,536 entries, and then sends one in vain.
+            self.ring.set_avail_event(self.at.avail.wrapping_sub(1));
+        } else {
+            self.ring.set_used_flags(flags::USED_NO_NOTIFY);
+        }
+    }
+}
+
+/// Whether going from `old` to `new` passes `event` (virtio 1.2, 2.7.7.1), where `old` is the index at the last
+/// check.
+#[inline]
+fn needs_event(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "counts of one burst")]
+const fn count16(count: usize) -> u16 {
+    debug_assert!(count <= BURST);
+    count as u16
+}
+
+/// The shadow used ring: what a burst has finished, to be written in one go.
+pub(super) struct Done {
+    /// The first `len` are initialised.
+    elems: [MaybeUninit<UsedElem>; BURST],
+    len: usize,
+}
+
+impl Done {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { elems: [const { MaybeUninit::uninit() }; BURST], len: 0 }
+    }
+
+    /// One more, of which `len` bytes were written. There are at most as many as a burst has packets.
+    #[inline]
+    pub(super) fn push(&mut self, head: u16, len: u32) {
+        self.extend(core::iter::once(UsedElem { id: head.into(), len }));
+    }
+
+    /// More of them, as far as there is room.
+    #[inline]
+    pub(super) fn extend(&mut self, elems: impl Iterator<Item = UsedElem>) {
+        let mut added = 0;
+        for (slot, elem) in self.elems[self.len..].iter_mut().zip(elems) {
+            slot.write(elem);
+            added += 1;
+        }
+        self.len += added;
+    }
+
+    /// Where the next ones go.
+    #[inline]
+    pub(super) fn free(&mut self) -> &mut [MaybeUninit<UsedElem>] {
+        &mut self.elems[self.len..]
+    }
+
+    /// # Safety
+    /// The first `count` of [`free`](Self::free) must have been written.
+    #[inline]
+    pub(super) unsafe fn written(&mut self, count: usize) {
+        self.len += count;
+    }
+
+    #[inline]
+    fn elems(&self) -> &[UsedElem] {
+        // SAFETY: `extend`, or the caller of `written`, has written the first `len`.
+        unsafe { self.elems[..self.len].assume_init_ref() }
+    }
+}

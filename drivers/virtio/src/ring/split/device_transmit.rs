@@ -1,0 +1,283 @@
+//! Device half, transmit: our packets into the buffers of a driver's receive queue.
+//!
+//! As in receive, a burst goes in runs: the driver's buffers for a run of packets are read, checked and
+//! prefetched before the first copy. A run ends before a packet or a buffer that needs more than that.
+
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use core::slice;
+
+use netbuf::{BURST, Burst, Netbuf, Pool};
+use netdev::{DropCause, QueueCounters};
+
+use super::UsedElem;
+use super::chain::{Chain, Direction};
+use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SplitDevice};
+use super::layout::RawDesc;
+use crate::memory::MemoryMap;
+use crate::raw::{self, prefetch, read_once};
+
+/// The header of every frame: no offload, and `num_buffers` is one (virtio 1.2, 5.1.6.4.1).
+const HEADER: [u8; HEADER_BYTES] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// What a call has sent so far.
+struct Sent {
+    packets: usize,
+    bytes: u64,
+    done: Done,
+}
+
+/// What became of a packet and a chain that the run could not take.
+enum Scattered {
+    /// Sent, this many bytes with the header.
+    Sent(u32),
+    /// Both are lost: the chain breaks a rule.
+    BadChain,
+    /// The packet cannot be sent; the chain waits for the next.
+    Unsendable(DropCause),
+}
+
+impl SplitDevice {
+    /// Copies packets from the front of `packets` into buffers that the driver has posted, as far as there are
+    /// any, and frees them; how many it took. What it did not take stays, in order.
+    ///
+    /// A packet that cannot be sent, or meets a buffer that breaks a rule, is dropped and counted. The header in
+    /// front of a frame is written only where it differs: its cache line stays shared.
+    pub fn transmit(
+        &mut self,
+        memory: &MemoryMap,
+        packets: &mut Burst,
+        counters: &QueueCounters,
+    ) -> usize {
+        let total = packets.len();
+        let posted = self.available(counters).min(total);
+        if posted == 0 {
+            return 0;
+        }
+        let heads = &mut [0; BURST][..posted];
+        self.ring.avail_run(self.at.avail, heads);
+        let source = packets.as_mut_ptr();
+        // SAFETY: the burst has `total` packets. From here on they are owned by this function: each is moved out
+        // of `all` once, in order, and the others go back to the burst at the end.
+        let all = unsafe {
+            packets.set_len(0);
+            slice::from_raw_parts_mut(source.cast::<MaybeUninit<Netbuf>>(), total)
+        };
+        let mut sent = Sent { packets: 0, bytes: 0, done: Done::new() };
+        let (mut taken, mut used) = (0, 0);
+        while let (Some(_), Some(&head)) = (all.get(taken), heads.get(used)) {
+            // SAFETY: packets from `taken` on were not moved out; a run moves out those that it counts.
+            let run = unsafe { self.put_run(memory, &mut all[taken..], &heads[used..], &mut sent) };
+            taken += run;
+            used += run;
+            if run == 0 {
+                // SAFETY: as above.
+                let packet = unsafe { all[taken].assume_init_read() };
+                taken += 1;
+                used += usize::from(self.put_odd(memory, &packet, head, &mut sent, counters));
+            }
+        }
+        // SAFETY: the first `taken` were moved out; the others move to the front and are the burst's again.
+        unsafe {
+            ptr::copy(source.add(taken), source, total - taken);
+            packets.set_len(total - taken);
+        }
+        self.complete(used, &sent.done);
+        if sent.packets > 0 {
+            counters.burst(sent.packets, sent.bytes);
+        }
+        taken
+    }
+
+    /// Sends and frees the leading packets that are plain, of one pool, and meet a buffer of one good
+    /// descriptor; how many.
+    ///
+    /// # Safety
+    /// All of `packets` must be initialised. Those that were sent must not be used afterwards.
+    #[inline]
+    unsafe fn put_run(
+        &self,
+        memory: &MemoryMap,
+        packets: &mut [MaybeUninit<Netbuf>],
+        heads: &[u16],
+        sent: &mut Sent,
+    ) -> usize {
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        // SAFETY: initialised (see above).
+        let run = unsafe { packets.assume_init_mut() };
+        let Some(home) = run.first().and_then(Pool::of) else { return 0 };
+        let buffers = self.match_run(memory, &home, run, heads, &mut sent.done, &mut storage);
+        let headroom = home.headroom();
+        for (buffer, packet) in buffers.iter().zip(run) {
+            let (to, from, len) = (buffer.as_ptr(), packet.data(), packet.bytes().len());
+            // SAFETY: `match_run` translated room for the header and the packet's bytes behind it, and no peer
+            // maps those. The packet is a plain one of `home`, and becomes what it was when that handed it out.
+            unsafe {
+                put_header(to);
+                raw::copy(from.as_ptr(), to.add(HEADER_BYTES), len);
+                packet.set_received_unchecked(headroom, 0, 0);
+            }
+            sent.bytes += len as u64;
+        }
+        sent.packets += buffers.len();
+        // SAFETY: plain packets of `home`, cleaned by the loop, and given up by the caller.
+        unsafe { home.free_clean(&packets[..buffers.len()]) };
+        buffers.len()
+    }
+
+    /// The buffers that take the leading packets, each with room for the header and its packet's bytes; they
+    /// are noted in `done` already.
+    #[inline]
+    fn match_run<'a>(
+        &self,
+        memory: &MemoryMap,
+        home: &Pool,
+        packets: &[Netbuf],
+        heads: &[u16],
+        done: &mut Done,
+        storage: &'a mut [MaybeUninit<NonNull<u8>>; BURST],
+    ) -> &'a [NonNull<u8>] {
+        let ring = self.ring;
+        let span = u32::from(self.options.max_frame).saturating_sub(ETHERNET_HEADER);
+        let mut count = 0;
+        let slots = storage.iter_mut().zip(done.free());
+        for ((packet, &head), (slot, elem)) in packets.iter().zip(heads).zip(slots) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a segment has at most 65,535 bytes"
+            )]
+            let len = packet.bytes().len() as u32;
+            if !home.is_plain(packet) || len.wrapping_sub(ETHERNET_HEADER) > span {
+                break;
+            }
+            let Some(desc) = ring.head_desc(head) else { break };
+            // Any other flag, or WRITE missing, leaves more than 65,535.
+            let (room, written) = (desc.short_len(), HEADER_LEN + len);
+            if desc.len_and_flags() ^ RawDesc::WRITE > u64::from(u16::MAX) * RawDesc::LEN
+                || u32::from(room) < written
+            {
+                break;
+            }
+            let Some(host) = memory.translate_short(desc.addr, room) else { break };
+            prefetch(host.as_ptr());
+            prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
+            slot.write(host);
+            elem.write(UsedElem { id: head.into(), len: written });
+            count += 1;
+        }
+        // SAFETY: the loop has written the first `count` of both.
+        unsafe {
+            done.written(count);
+            storage[..count].assume_init_ref()
+        }
+    }
+
+    /// Sends one packet of any shape; whether that used the chain up.
+    #[cold]
+    fn put_odd(
+        &self,
+        memory: &MemoryMap,
+        packet: &Netbuf,
+        head: u16,
+        sent: &mut Sent,
+        counters: &QueueCounters,
+    ) -> bool {
+        match self.put_chain(memory, packet, head) {
+            Scattered::Sent(len) => {
+                sent.done.push(head, len);
+                sent.packets += 1;
+                sent.bytes += u64::from(len - HEADER_LEN);
+                true
+            }
+            Scattered::BadChain => {
+                if head < self.ring.size().get() {
+                    sent.done.push(head, 0);
+                }
+                counters.drop(DropCause::BadDescriptor, 1);
+                true
+            }
+            Scattered::Unsendable(cause) => {
+                counters.drop(cause, 1);
+                false
+            }
+        }
+    }
+
+    /// Sends one packet of any shape into a chain of any layout.
+    fn put_chain(&self, memory: &MemoryMap, packet: &Netbuf, head: u16) -> Scattered {
+        let len = packet.len();
+        if packet.wants_offload() {
+            return Scattered::Unsendable(DropCause::Unsupported);
+        }
+        if len < ETHERNET_HEADER as usize {
+            return Scattered::Unsendable(DropCause::Undersize);
+        }
+        if len > usize::from(self.options.max_frame) {
+            return Scattered::Unsendable(DropCause::Oversize);
+        }
+        if head >= self.ring.size().get() {
+            return Scattered::BadChain;
+        }
+        let chain =
+            Chain::new(self.ring, memory, head, Direction::DeviceWrites, self.options.indirect);
+        let mut scatter = Scatter { chain, to: core::ptr::null_mut(), left: 0 };
+        for bytes in core::iter::once(&HEADER[..]).chain(packet.segments()) {
+            if let Err(end) = scatter.write(bytes) {
+                return end;
+            }
+        }
+        match u32::try_from(len) {
+            Ok(len) => Scattered::Sent(HEADER_LEN + len),
+            Err(_) => Scattered::Unsendable(DropCause::Oversize),
+        }
+    }
+}
+
+/// Writes [`HEADER`] where it does not stand already.
+///
+/// # Safety
+/// `to` must be valid for reads and writes of a header.
+#[inline]
+unsafe fn put_header(to: *mut u8) {
+    const FRONT: u64 = u64::from_ne_bytes(*HEADER.first_chunk().unwrap());
+    const BACK: u32 = u32::from_ne_bytes(*HEADER.last_chunk().unwrap());
+    // SAFETY: eight and four bytes of the header; unaligned accesses.
+    unsafe {
+        let differs = read_once::<u64>(to) != FRONT || read_once::<u32>(to.add(8)) != BACK;
+        if differs {
+            to.cast::<[u8; HEADER_BYTES]>().write(HEADER);
+        }
+    }
+}
+
+/// Bytes written over the buffers of a chain.
+struct Scatter<'a> {
+    chain: Chain<'a>,
+    /// The rest of the current buffer: `left` bytes.
+    to: *mut u8,
+    left: usize,
+}
+
+impl Scatter<'_> {
+    /// Writes all of `bytes`, or says why the chain ended first.
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Scattered> {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                match self.chain.next() {
+                    Ok(Some(piece)) => (self.to, self.left) = (piece.host.as_ptr(), piece.len),
+                    Ok(None) => return Err(Scattered::Unsendable(DropCause::Oversize)),
+                    Err(_) => return Err(Scattered::BadChain),
+                }
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.left));
+            // SAFETY: the walk translated the buffer, of which `left >= now.len()` bytes remain; `bytes` is ours.
+            unsafe {
+                raw::copy(now.as_ptr(), self.to, now.len());
+                self.to = self.to.add(now.len());
+            }
+            self.left -= now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+}

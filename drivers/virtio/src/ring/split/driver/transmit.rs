@@ -1,0 +1,336 @@
+//! Transmit: packets out, and back to their pools.
+//!
+//! A plain packet of the ring's home pool is emptied when it is posted, so that giving it back later is one
+//! copy of pointers, for which no packet's header line is touched again. Other packets are posted one at a
+//! time ([`SplitTransmit::post_odd`]), and while any of them is in the ring packets are freed one by one.
+
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use netbuf::{Burst, DeviceMemory, Netbuf, Pool};
+use netdev::{DropCause, QueueCounters};
+
+use super::super::layout::UsedRun;
+use super::super::{Desc, RingSize, SplitRing, flags};
+use super::publish::Publisher;
+use super::window::{Run, Window};
+use super::{MIN_FRAME, addresses, place};
+use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
+
+/// The driver half of a split ring that the device empties; header and frame in one descriptor.
+pub struct SplitTransmit<H> {
+    ring: SplitRing,
+    window: Window,
+    publisher: Publisher,
+    /// Used elements that finished nothing: see the receive side.
+    lies: u16,
+    broken: bool,
+    /// Packets in the ring are of this pool and empty, but for `foreign` of them.
+    home: Pool,
+    foreign: u16,
+    max_frame: u16,
+    header: PhantomData<H>,
+}
+
+impl<H: Header> SplitTransmit<H> {
+    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on. `None` where the
+    /// memory is too small.
+    ///
+    /// # Safety
+    /// No device and no other ring may use these bytes, now or as long as the ring is in use.
+    pub unsafe fn new(
+        memory: &DeviceMemory,
+        offset: usize,
+        size: RingSize,
+        setup: &TransmitSetup,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let ring = unsafe { place(memory, offset, size) }?;
+        if !setup.event_idx {
+            // Completions are looked for when they are needed. (With EVENT_IDX the flags must stay zero, and
+            // an event index that is left alone costs an interrupt in 65,536 packets.)
+            ring.set_avail_flags(flags::AVAIL_NO_INTERRUPT);
+        }
+        Some(Self {
+            window: Window::new(&ring),
+            ring,
+            publisher: Publisher::new(setup.event_idx),
+            lies: 0,
+            broken: false,
+            home: setup.home,
+            foreign: 0,
+            max_frame: setup.max_frame,
+            header: PhantomData,
+        })
+    }
+
+    /// Posts packets from `packets` on up to the first that is odd, or to where the ring starts again; how
+    /// many, and their bytes.
+    ///
+    /// # Safety
+    /// `count` packets must stand there, and as many entries be free. The posted ones were moved out when this
+    /// returns.
+    #[inline]
+    unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
+        // SAFETY: `count` entries are free.
+        let Run { ids, packets: places, .. } = unsafe { self.window.next(count) };
+        let span = usize::from(self.max_frame).saturating_sub(MIN_FRAME as usize);
+        let (home, headroom) = (self.home, self.home.headroom());
+        let places = &mut places[..ids.len()];
+        let (mut done, mut bytes) = (0, 0);
+        while done < ids.len() {
+            // SAFETY: `done < count` packets stand there. It stays there, and this handle is forgotten, unless it
+            // is moved below.
+            let mut packet = ManuallyDrop::new(unsafe { packets.add(done).read() });
+            if !home.is_plain(&packet) {
+                break;
+            }
+            let Some(front) = packet.headroom().checked_sub(H::BYTES.into()) else { break };
+            // (Plain: the first segment is the frame.)
+            let (room, len) = (packet.room(), packet.bytes().len());
+            if len.wrapping_sub(MIN_FRAME as usize) > span {
+                break;
+            }
+            bytes += len as u64;
+            // SAFETY: the headroom holds the header. The packet is plain, and its pool's headroom lies inside
+            // its buffer. It is moved once, `done` growing. The window's ids are the ring's.
+            unsafe {
+                let header = room.add(front);
+                packet.set_received_unchecked(headroom, 0, 0);
+                H::write_plain(header);
+                places[done].write(ManuallyDrop::into_inner(packet));
+                self.ring.set_desc_unchecked(ids[done], desc::<H>(header, len));
+            }
+            done += 1;
+        }
+        // SAFETY: `done` packets were moved into the next places.
+        unsafe { self.window.posted(done) };
+        (done, bytes)
+    }
+
+    /// Posts or drops one packet that is not plain, not of the home pool, or not of a proper size.
+    #[cold]
+    fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> Option<u64> {
+        let cause = if packet.is_chained() || packet.wants_offload() {
+            DropCause::Unsupported
+        } else if packet.len() < MIN_FRAME as usize {
+            DropCause::Undersize
+        } else if packet.len() > self.max_frame.into() {
+            DropCause::Oversize
+        } else if packet.make_headroom(H::BYTES.into()).is_none() {
+            DropCause::Unsupported
+        } else {
+            let len = packet.len();
+            // SAFETY: `make_headroom` has seen to it.
+            let desc = unsafe {
+                let header = packet.data().sub(H::BYTES.into());
+                H::write_plain(header);
+                desc::<H>(header, len)
+            };
+            if self.home.is_plain(&packet) {
+                // SAFETY: plain, and its pool's headroom lies inside its buffer.
+                unsafe { packet.set_received_unchecked(self.home.headroom(), 0, 0) };
+            } else {
+                self.foreign += 1;
+            }
+            self.post(packet, desc);
+            return Some(len as u64);
+        };
+        counters.drop(cause, 1);
+        None
+    }
+
+    /// Posts a packet at the next place, if there is one (there is: `transmit` takes no more than are free).
+    fn post(&mut self, packet: Netbuf, desc: Desc) {
+        let free = self.window.free().min(1);
+        // SAFETY: as many are free, and the packet is moved into the one place that then is. The window's ids
+        // are the ring's.
+        unsafe {
+            let run = self.window.next(free);
+            if let ([id], [place]) = (run.ids, run.packets) {
+                self.ring.set_desc_unchecked(*id, desc);
+                place.write(packet);
+                self.window.posted(1);
+            }
+        }
+    }
+
+    /// Used elements taken.
+    #[inline]
+    fn used(&self) -> u16 {
+        self.window.head().wrapping_add(self.lies)
+    }
+
+    /// Frees what the device has finished.
+    #[inline]
+    fn reclaim(&mut self, counters: &QueueCounters) {
+        let pending = self.ring.load_used_index(Ordering::Acquire).wrapping_sub(self.used());
+        if usize::from(pending) > self.window.outstanding() || self.broken {
+            self.break_down(counters);
+            return;
+        }
+        let mut left = usize::from(pending);
+        while left > 0 {
+            let mut took = 0;
+            if self.lies == 0 {
+                // SAFETY: `left` elements are pending, and so as many entries outstanding, because an element
+                // finishes one at most.
+                took = unsafe { self.reclaim_run(left) };
+            }
+            if took == 0 {
+                self.reclaim_odd(counters);
+                took = 1;
+            }
+            left -= took;
+        }
+    }
+
+    /// Frees elements in order up to the first that is odd, or to where the ring starts again; how many.
+    ///
+    /// # Safety
+    /// At least `count` entries must be outstanding, and nothing was a lie.
+    #[inline]
+    unsafe fn reclaim_run(&mut self, count: usize) -> usize {
+        debug_assert_eq!(self.lies, 0);
+        // SAFETY: `count` are outstanding. The run ends where the ring does, and its elements stand at the same
+        // places, because each element so far has finished one entry.
+        let (run, elements) = unsafe {
+            let run = self.window.oldest(count);
+            let elements = self.ring.used_run(run.place, run.ids.len());
+            (run, elements)
+        };
+        let done = in_order(&elements, run.ids);
+        let packets = &mut run.packets[..done];
+        // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
+        // they were all plain packets of the home pool, and emptied when they were posted.
+        unsafe {
+            if self.foreign == 0 {
+                self.home.free_clean(packets);
+            } else {
+                for packet in packets {
+                    free_one(packet.assume_init_read(), &self.home, &mut self.foreign);
+                }
+            }
+            self.window.completed(done);
+        }
+        done
+    }
+
+    /// Takes one element that is out of order or a lie.
+    #[cold]
+    fn reclaim_odd(&mut self, counters: &QueueCounters) {
+        let id = self.ring.used(self.used()).id;
+        let oldest = self.window.promote(id, &self.ring);
+        match oldest.and_then(|()| self.window.take_oldest()) {
+            Some(packet) => free_one(packet, &self.home, &mut self.foreign),
+            None => {
+                self.lies = self.lies.wrapping_add(1);
+                counters.drop(DropCause::BadDescriptor, 1);
+            }
+        }
+    }
+
+    #[cold]
+    fn break_down(&mut self, counters: &QueueCounters) {
+        if !self.broken {
+            self.broken = true;
+            counters.drop(DropCause::RingBroken, 1);
+        }
+    }
+}
+
+/// How many elements name the descriptors `ids`, in their order; four are compared at a time.
+#[inline]
+fn in_order(elements: &UsedRun, ids: &[u32]) -> usize {
+    let mut done = 0;
+    for group in ids.chunks_exact(4) {
+        let Some([a, b, c, d]) = elements.four_ids(done) else { break };
+        if (a ^ group[0]) | (b ^ group[1]) | (c ^ group[2]) | (d ^ group[3]) != 0 {
+            break;
+        }
+        done += 4;
+    }
+    while done < ids.len() && elements.id(done) == Some(ids[done]) {
+        done += 1;
+    }
+    done
+}
+
+/// The descriptor of a header and the `len` bytes of a frame behind it.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a segment has at most 65,535 bytes")]
+fn desc<H: Header>(header: NonNull<u8>, len: usize) -> Desc {
+    let len = len as u32 + u32::from(H::BYTES);
+    Desc { addr: header.addr().get() as u64, len, flags: 0, next: 0 }
+}
+
+/// Frees a packet, and takes note where it was a foreign one. (A home packet was emptied, and is plain.)
+#[cold]
+fn free_one(packet: Netbuf, home: &Pool, foreign: &mut u16) {
+    if !home.is_plain(&packet) {
+        *foreign -= 1;
+    }
+}
+
+impl<H: Header> TransmitRing for SplitTransmit<H> {
+    fn addresses(&self) -> Addresses {
+        addresses(&self.ring)
+    }
+
+    #[inline]
+    fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> Transmitted {
+        let wanted = packets.len();
+        if self.window.free() < wanted || wanted == 0 {
+            self.reclaim(counters);
+        }
+        let taken = wanted.min(self.window.free());
+        if taken == 0 || self.broken {
+            return Transmitted::default();
+        }
+        if self.window.outstanding() == 0
+            && let Some(home) = packets.first().and_then(Pool::of)
+        {
+            self.home = home;
+        }
+        let before = self.window.tail();
+        let (mut done, mut sent, mut bytes) = (0, 0, 0);
+        let source = packets.as_mut_ptr();
+        // SAFETY: zero is no more than the capacity. From here on the packets are owned by this function.
+        unsafe { packets.set_len(0) };
+        while done < taken {
+            // SAFETY: `taken - done` packets that were not moved yet stand there, and each of the `done` took
+            // one entry at most.
+            let (mut count, mut some) = unsafe { self.post_run(source.add(done), taken - done) };
+            done += count;
+            if count == 0 {
+                // SAFETY: as above.
+                let posted = self.post_odd(unsafe { source.add(done).read() }, counters);
+                (count, some) = (posted.is_some().into(), posted.unwrap_or(0));
+                done += 1;
+            }
+            sent += count;
+            bytes += some;
+        }
+        // SAFETY: the first `taken` were moved out; the rest moves to the front, and is the burst's again.
+        unsafe {
+            if taken < wanted {
+                source.copy_from(source.add(taken), wanted - taken);
+            }
+            packets.set_len(wanted - taken);
+        }
+        if sent > 0 {
+            counters.burst(sent, bytes);
+        }
+        let tail = self.window.tail();
+        let notify = tail != before && self.publisher.publish(&self.ring, tail);
+        Transmitted { taken, notify }
+    }
+
+    unsafe fn release(&mut self) {
+        while let Some(packet) = self.window.take_oldest() {
+            free_one(packet, &self.home, &mut self.foreign);
+        }
+    }
+}

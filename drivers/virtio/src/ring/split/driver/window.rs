@@ -1,0 +1,182 @@
+//! The private side of a driver half: which descriptor stands at which place, and what it holds.
+//!
+//! Entries are posted at free-running positions. `head..tail` are outstanding: the device has them. A device
+//! that completes in order always finishes the entry at `head`, so that one comparison with `ids` proves an
+//! id to be in range, outstanding, and the one whose packet lies at the same place. A device that completes
+//! another entry first has that one exchanged with the head ([`Window::promote`]); a permutation is all that is
+//! ever needed, there is no free list and no search.
+
+use alloc::boxed::Box;
+use core::mem::MaybeUninit;
+
+use netbuf::Netbuf;
+
+use super::super::SplitRing;
+
+/// Invariants: `ids` is a permutation of `0..size`, `places` its inverse, and the avail ring (for the places
+/// that the device will still read) its copy; these and `packets` have `size` entries, a power of two.
+/// `packets` is initialised at the places of `head..tail`, which are at most `size`, and only there.
+pub(super) struct Window {
+    ids: Box<[u32]>,
+    places: Box<[u32]>,
+    packets: Box<[MaybeUninit<Netbuf>]>,
+    /// Position of the oldest outstanding entry.
+    head: u32,
+    /// Position of the next entry to post.
+    tail: u32,
+}
+
+/// Places that lie side by side: the first of them, their descriptors and their packets.
+pub(super) struct Run<'a> {
+    pub(super) place: usize,
+    pub(super) ids: &'a [u32],
+    pub(super) packets: &'a mut [MaybeUninit<Netbuf>],
+}
+
+impl Window {
+    /// An empty window, with `avail[i] = i` in the ring.
+    pub(super) fn new(ring: &SplitRing) -> Self {
+        let size = ring.size().get();
+        for id in 0..size {
+            ring.set_avail(id, id);
+        }
+        let ids: Box<[u32]> = (0..size.into()).collect();
+        let packets = (0..size).map(|_| MaybeUninit::uninit()).collect();
+        Self { places: ids.clone(), ids, packets, head: 0, tail: 0 }
+    }
+
+    #[inline]
+    fn size(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Entries that the device has.
+    #[inline]
+    pub(super) fn outstanding(&self) -> usize {
+        self.tail.wrapping_sub(self.head) as usize
+    }
+
+    /// Entries that can be posted.
+    #[inline]
+    pub(super) fn free(&self) -> usize {
+        self.size() - self.outstanding()
+    }
+
+    /// The index of the oldest outstanding entry: the used index, where no element was a lie.
+    #[inline]
+    pub(super) fn head(&self) -> u16 {
+        index(self.head)
+    }
+
+    /// The avail index.
+    #[inline]
+    pub(super) fn tail(&self) -> u16 {
+        index(self.tail)
+    }
+
+    /// The `count` oldest entries, as far as they lie side by side: their packets are initialised.
+    ///
+    /// # Safety
+    /// At most [`outstanding`](Self::outstanding) of them.
+    #[inline]
+    pub(super) unsafe fn oldest(&mut self, count: usize) -> Run<'_> {
+        debug_assert!(count <= self.outstanding());
+        self.run(self.head, count)
+    }
+
+    /// The next `count` places to post at, as far as they lie side by side.
+    ///
+    /// # Safety
+    /// At most [`free`](Self::free) of them.
+    #[inline]
+    pub(super) unsafe fn next(&mut self, count: usize) -> Run<'_> {
+        debug_assert!(count <= self.free());
+        self.run(self.tail, count)
+    }
+
+    #[inline]
+    fn run(&mut self, position: u32, count: usize) -> Run<'_> {
+        let place = position as usize & (self.size() - 1);
+        let end = place + count.min(self.size() - place);
+        // SAFETY: `place <= end <= size`, the length of both.
+        unsafe {
+            Run {
+                place,
+                ids: self.ids.get_unchecked(place..end),
+                packets: self.packets.get_unchecked_mut(place..end),
+            }
+        }
+    }
+
+    /// Takes note that the packets of the `count` oldest entries were moved out.
+    ///
+    /// # Safety
+    /// They were, and at most [`outstanding`](Self::outstanding) of them.
+    #[inline]
+    pub(super) unsafe fn completed(&mut self, count: usize) {
+        debug_assert!(count <= self.outstanding());
+        self.head = self.head.wrapping_add(narrow(count));
+    }
+
+    /// Takes note that packets were moved into the next `count` places.
+    ///
+    /// # Safety
+    /// They were, and at most [`free`](Self::free) of them.
+    #[inline]
+    pub(super) unsafe fn posted(&mut self, count: usize) {
+        debug_assert!(count <= self.free());
+        self.tail = self.tail.wrapping_add(narrow(count));
+    }
+
+    /// Makes `id` the oldest outstanding entry. `None`, nothing changed, where it is not outstanding.
+    ///
+    /// Writes the avail ring, at two places that the device has read: it has finished an entry that it found
+    /// at or behind them. (A device that finished what it has not read yet only confuses itself.)
+    #[cold]
+    pub(super) fn promote(&mut self, id: u32, ring: &SplitRing) -> Option<()> {
+        let mask = narrow(self.size() - 1);
+        let (head, place) = (self.head & mask, *self.places.get(usize::try_from(id).ok()?)?);
+        if (place.wrapping_sub(head) & mask) as usize >= self.outstanding() {
+            return None;
+        }
+        if place != head {
+            let (front, back) = (head as usize, place as usize);
+            let displaced = self.ids[front];
+            self.ids.swap(front, back);
+            self.packets.swap(front, back);
+            self.places[id as usize] = head;
+            self.places[displaced as usize] = place;
+            ring.set_avail(index(head), index(id));
+            ring.set_avail(index(place), index(displaced));
+        }
+        Some(())
+    }
+
+    /// Moves the oldest outstanding packet out.
+    #[cold]
+    pub(super) fn take_oldest(&mut self) -> Option<Netbuf> {
+        if self.outstanding() == 0 {
+            return None;
+        }
+        let place = self.head as usize & (self.size() - 1);
+        self.head = self.head.wrapping_add(1);
+        // SAFETY: the place was outstanding, so its packet is initialised; it is no longer, so this is the
+        // only move out.
+        Some(unsafe { self.packets[place].assume_init_read() })
+    }
+}
+
+/// The 16 bits of a position that a ring shows.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "ring indexes are positions modulo 2^16")]
+const fn index(position: u32) -> u16 {
+    position as u16
+}
+
+/// Counts of entries of a ring: there are at most 2^15.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "at most the ring's size")]
+const fn narrow(count: usize) -> u32 {
+    debug_assert!(count <= 1 << 15);
+    count as u32
+}

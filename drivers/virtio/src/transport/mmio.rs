@@ -1,0 +1,122 @@
+//! virtio over MMIO (virtio 1.2, 4.2).
+
+use core::ptr::NonNull;
+
+use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
+
+use super::delegate::delegate_transport;
+use super::{BusDoorbell, DoorbellTransport, TransportError};
+
+/// `"virt"`, little-endian.
+const MAGIC: u32 = 0x7472_6976;
+
+/// Byte offsets of the registers that are read before virtio-drivers is asked.
+const VERSION: usize = 0x04;
+const DEVICE_ID: usize = 0x08;
+const QUEUE_NOTIFY: usize = 0x50;
+
+/// Where the device's own configuration starts: fewer bytes make no device.
+const CONFIG: usize = 0x100;
+
+/// A device behind a window of registers.
+#[derive(Debug)]
+pub struct MmioDevice {
+    inner: MmioTransport<'static>,
+    base: NonNull<u8>,
+}
+
+impl MmioDevice {
+    /// The device whose registers are the `len` bytes from `base` on.
+    ///
+    /// # Errors
+    /// [`TransportError::Absent`] for a slot with no device behind it, and what else is wrong.
+    ///
+    /// # Safety
+    /// The bytes must be a window of virtio-mmio registers (or memory that behaves like them), valid for ever,
+    /// aligned to 4 and used by nobody else.
+    pub unsafe fn new(base: NonNull<u8>, len: usize) -> Result<Self, TransportError> {
+        if len < CONFIG || !base.addr().get().is_multiple_of(4) {
+            return Err(TransportError::Malformed(
+                "a virtio-mmio window has at least 256 bytes and is aligned to 4",
+            ));
+        }
+        // SAFETY: inside the window and aligned, both just compared.
+        let read = |offset| unsafe { base.add(offset).cast::<u32>().read_volatile() };
+        match (read(0), read(VERSION), read(DEVICE_ID)) {
+            (found, _, _) if found != MAGIC => return Err(TransportError::NotVirtio { found }),
+            (_, _, 0) => return Err(TransportError::Absent),
+            (_, 2, _) => (),
+            (_, version, _) => return Err(TransportError::Version(version)),
+        }
+        // SAFETY: as the caller promised.
+        let inner = unsafe { MmioTransport::new(base.cast::<VirtIOHeader>(), len) };
+        match inner {
+            Ok(inner) => Ok(Self { inner, base }),
+            Err(MmioError::InvalidDeviceID(_)) => {
+                Err(TransportError::UnknownDevice(read(DEVICE_ID)))
+            }
+            Err(_) => Err(TransportError::Malformed("the registers change while they are read")),
+        }
+    }
+}
+
+delegate_transport!(MmioDevice);
+
+impl DoorbellTransport for MmioDevice {
+    type Doorbell = BusDoorbell;
+
+    fn doorbell(&mut self, queue: u16) -> Result<BusDoorbell, &'static str> {
+        // SAFETY: the register lies inside the window, which is valid for ever and aligned.
+        Ok(unsafe { BusDoorbell::long(self.base.add(QUEUE_NOTIFY).cast(), queue) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Doorbell, Transport};
+    use netbuf::DeviceMemory;
+
+    fn window(words: &[(usize, u32)]) -> NonNull<u8> {
+        let base = DeviceMemory::from_heap(512).base();
+        for &(offset, word) in words {
+            // SAFETY: offsets below 512, in memory that is never freed.
+            unsafe { base.add(offset).cast::<u32>().write(word) };
+        }
+        base
+    }
+
+    fn open(words: &[(usize, u32)]) -> Result<MmioDevice, TransportError> {
+        // SAFETY: 512 bytes of heap that is never freed and nobody else uses.
+        unsafe { MmioDevice::new(window(words), 512) }
+    }
+
+    #[test]
+    fn wrong_magic_version_or_device() {
+        let wrong = open(&[(0, 0x1234_5678)]).unwrap_err();
+        assert_eq!(wrong, TransportError::NotVirtio { found: 0x1234_5678 });
+        assert_eq!(open(&[(0, MAGIC), (4, 2)]).unwrap_err(), TransportError::Absent);
+        for version in [0, 1, 3, u32::MAX] {
+            let wrong = open(&[(0, MAGIC), (4, version), (8, 1)]).unwrap_err();
+            assert_eq!(wrong, TransportError::Version(version));
+        }
+        let unknown = open(&[(0, MAGIC), (4, 2), (8, 999)]).unwrap_err();
+        assert_eq!(unknown, TransportError::UnknownDevice(999));
+        // SAFETY: as in `open`.
+        let short = unsafe { MmioDevice::new(window(&[]), 255) };
+        assert!(matches!(short.unwrap_err(), TransportError::Malformed(_)));
+    }
+
+    #[test]
+    fn the_doorbell_is_one_store_of_the_queue() {
+        let base = window(&[(0, MAGIC), (4, 2), (8, 1), (QUEUE_NOTIFY, u32::MAX)]);
+        // SAFETY: as in `open`.
+        let mut device = unsafe { MmioDevice::new(base, 512) }.unwrap();
+        // SAFETY: inside the window.
+        let notified = || unsafe { base.add(QUEUE_NOTIFY).cast::<u32>().read_volatile() };
+        device.doorbell(1).unwrap().ring();
+        assert_eq!(notified(), 1);
+        device.notify(0);
+        assert_eq!(notified(), 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! Transports: how a driver reaches a device's registers, and how it rings.
+//!
+//! Registers are virtio-drivers' [`Transport`] trait, off the packet path. What it lacks is a doorbell that
+//! costs one store: its `notify` makes three register accesses over PCI. [`DoorbellTransport`] adds it, with
+//! a type that each transport chooses, so that a queue depends on the doorbell only: the two buses share
+//! [`BusDoorbell`], and a vhost-user front end brings its own (an eventfd).
+//!
+//! Deliberately absent: finding devices (the platform's), interrupts, and legacy devices.
+
+mod bus;
+mod bus_device;
+mod delegate;
+mod mmio;
+mod pci;
+mod pci_config;
+
+use core::fmt;
+
+use netdev::WakeSource;
+pub use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
+
+pub use bus::BusDoorbell;
+pub use bus_device::BusDevice;
+pub use mmio::MmioDevice;
+pub use pci::PciDevice;
+pub use pci_config::{PciRegions, Span};
+
+/// Tells the device that a queue has new entries.
+pub trait Doorbell {
+    /// Rings. At most once per burst.
+    fn ring(&mut self);
+}
+
+/// A transport that hands out a doorbell for each queue.
+pub trait DoorbellTransport: Transport {
+    /// Its kind of doorbell.
+    type Doorbell: Doorbell + 'static;
+
+    /// The doorbell of `queue`, which has been set up. Asked for once per start.
+    ///
+    /// # Errors
+    /// Where the device names a place for it that is not its to name, in words.
+    fn doorbell(&mut self, queue: u16) -> Result<Self::Doorbell, &'static str>;
+
+    /// What wakes a sleeper when the device has something in `queue`; `None` where nothing does, and the queue
+    /// must be polled.
+    fn wake_source(&self, queue: u16) -> Option<WakeSource> {
+        let _ = queue;
+        None
+    }
+}
+
+/// Why there is no usable device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// Nothing is there: an empty slot of the bus.
+    Absent,
+    /// Something is there, but no virtio device.
+    NotVirtio {
+        /// What stood where virtio's mark was expected.
+        found: u32,
+    },
+    /// A virtio device of a version other than 1.0 or later.
+    Version(u32),
+    /// A kind of virtio device that nobody knows.
+    UnknownDevice(u32),
+    /// The device's description of itself breaks the rules, in words.
+    Malformed(&'static str),
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is no device"),
+            Self::NotVirtio { found } => write!(f, "{found:#010x} is not a virtio device"),
+            Self::Version(version) => write!(
+                f,
+                "virtio-mmio version {version} is not supported, only 2 is (QEMU: -global virtio-mmio.force-legacy=false)"
+            ),
+            Self::UnknownDevice(id) => write!(f, "virtio device id {id} is unknown"),
+            Self::Malformed(what) => write!(f, "the device describes itself wrongly: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for TransportError {}

@@ -1,0 +1,353 @@
+//! A scripted virtio network device: a `Transport` whose registers are a struct, and rings that a test writes
+//! word by word, so that it can break every rule.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use netbuf::{Burst, DeviceMemory, Netbuf, Pool, PoolConfig};
+use netdev::{Config, Device, DropCause, Port, StartFailure};
+use virtio::features::Features;
+use virtio::net::VirtioNet;
+use virtio::ring::split::{RingSize, SplitRing, UsedElem, flags};
+use virtio::transport::{DeviceStatus, DeviceType, Doorbell, DoorbellTransport, Transport};
+use virtio_drivers::transport::InterruptStatus;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Bytes of the header in front of each frame.
+pub const HEADER: usize = 12;
+
+/// The device's registers, and how it misbehaves.
+pub struct Registers {
+    pub device_type: DeviceType,
+    pub features: u64,
+    /// Features that appear from the second reading on.
+    pub features_later: Option<u64>,
+    pub accepted: u64,
+    pub status: DeviceStatus,
+    pub queue_sizes: [u32; 2],
+    pub rings: [Option<SplitRing>; 2],
+    pub config: [u8; 12],
+    pub config_len: usize,
+    pub generation: u32,
+    pub generation_runs: bool,
+    pub refuses_features: bool,
+    pub never_resets: bool,
+    pub resets: u32,
+    pub notified: [u32; 2],
+    pub doorbell_fault: Option<&'static str>,
+}
+
+/// A handle to the device, for the driver and for the test.
+#[derive(Clone)]
+pub struct Fake(pub Rc<RefCell<Registers>>);
+
+pub const USUAL: Features =
+    Features::VERSION_1.union(Features::MAC).union(Features::STATUS).union(Features::MTU);
+
+impl Fake {
+    pub fn new() -> Self {
+        let mut config = [0; 12];
+        config[..6].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
+        config[6] = 1;
+        config[10..].copy_from_slice(&1500u16.to_le_bytes());
+        Self(Rc::new(RefCell::new(Registers {
+            device_type: DeviceType::Network,
+            features: USUAL.bits(),
+            features_later: None,
+            accepted: 0,
+            status: DeviceStatus::empty(),
+            queue_sizes: [16, 16],
+            rings: [None, None],
+            config,
+            config_len: 12,
+            generation: 0,
+            generation_runs: false,
+            refuses_features: false,
+            never_resets: false,
+            resets: 0,
+            notified: [0, 0],
+            doorbell_fault: None,
+        })))
+    }
+
+    /// With some registers changed.
+    pub fn with(change: impl FnOnce(&mut Registers)) -> Self {
+        let fake = Self::new();
+        change(&mut fake.0.borrow_mut());
+        fake
+    }
+
+    pub fn set_mtu(&self, mtu: u16) {
+        self.0.borrow_mut().config[10..].copy_from_slice(&mtu.to_le_bytes());
+    }
+
+    pub fn open(&self) -> Result<VirtioNet<Fake>, StartFailure> {
+        let bytes = VirtioNet::<Fake>::ring_bytes(1024, 1024).unwrap();
+        VirtioNet::new(self.clone(), DeviceMemory::from_heap(bytes)).map_err(|error| error.reason)
+    }
+
+    pub fn ring(&self, queue: usize) -> SplitRing {
+        self.0.borrow().rings[queue].expect("the queue is set up")
+    }
+}
+
+impl Transport for Fake {
+    fn device_type(&self) -> DeviceType {
+        self.0.borrow().device_type
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        let mut registers = self.0.borrow_mut();
+        let now = registers.features;
+        if let Some(later) = registers.features_later {
+            registers.features = later;
+        }
+        now
+    }
+
+    fn write_driver_features(&mut self, driver_features: u64) {
+        self.0.borrow_mut().accepted = driver_features;
+    }
+
+    fn max_queue_size(&mut self, queue: u16) -> u32 {
+        self.0.borrow().queue_sizes[usize::from(queue)]
+    }
+
+    fn notify(&mut self, queue: u16) {
+        self.0.borrow_mut().notified[usize::from(queue)] += 1;
+    }
+
+    fn get_status(&self) -> DeviceStatus {
+        self.0.borrow().status
+    }
+
+    fn set_status(&mut self, status: DeviceStatus) {
+        let mut registers = self.0.borrow_mut();
+        if status.is_empty() {
+            if !registers.never_resets {
+                registers.status = status;
+                registers.rings = [None, None];
+                registers.resets += 1;
+            }
+            return;
+        }
+        registers.status = status;
+        if registers.refuses_features {
+            registers.status.remove(DeviceStatus::FEATURES_OK);
+        }
+    }
+
+    fn set_guest_page_size(&mut self, _: u32) {}
+
+    fn requires_legacy_layout(&self) -> bool {
+        false
+    }
+
+    fn queue_set(&mut self, queue: u16, size: u32, desc: u64, driver: u64, device: u64) {
+        let part = |address: u64| NonNull::new(address as *mut u8).unwrap();
+        let size = RingSize::new(size).expect("a power of two");
+        // SAFETY: the driver's rings lie in heap memory that is never freed.
+        let ring = unsafe { SplitRing::new(part(desc), part(driver), part(device), size) };
+        self.0.borrow_mut().rings[usize::from(queue)] = Some(ring);
+    }
+
+    fn queue_unset(&mut self, queue: u16) {
+        self.0.borrow_mut().rings[usize::from(queue)] = None;
+    }
+
+    fn queue_used(&mut self, queue: u16) -> bool {
+        self.0.borrow().rings[usize::from(queue)].is_some()
+    }
+
+    fn ack_interrupt(&mut self) -> InterruptStatus {
+        InterruptStatus::empty()
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        let mut registers = self.0.borrow_mut();
+        if registers.generation_runs {
+            registers.generation += 1;
+        }
+        registers.generation
+    }
+
+    fn read_config_space<T: FromBytes + IntoBytes>(
+        &self,
+        offset: usize,
+    ) -> virtio_drivers::Result<T> {
+        let registers = self.0.borrow();
+        let bytes = registers.config[..registers.config_len].get(offset..offset + size_of::<T>());
+        let bytes = bytes.ok_or(virtio_drivers::Error::ConfigSpaceTooSmall)?;
+        Ok(T::read_from_bytes(bytes).expect("as many bytes"))
+    }
+
+    fn write_config_space<T: IntoBytes + Immutable>(
+        &mut self,
+        _: usize,
+        _: T,
+    ) -> virtio_drivers::Result<()> {
+        Err(virtio_drivers::Error::ConfigSpaceMissing)
+    }
+}
+
+pub struct Bell(Fake, u16);
+
+impl Doorbell for Bell {
+    fn ring(&mut self) {
+        self.0.notify(self.1);
+    }
+}
+
+impl DoorbellTransport for Fake {
+    type Doorbell = Bell;
+
+    fn doorbell(&mut self, queue: u16) -> Result<Bell, &'static str> {
+        match self.0.borrow().doorbell_fault {
+            Some(fault) => Err(fault),
+            None => Ok(Bell(self.clone(), queue)),
+        }
+    }
+
+    fn wake_source(&self, _: u16) -> Option<netdev::WakeSource> {
+        Some(netdev::WakeSource::Vector(33))
+    }
+}
+
+pub fn pool(buffers: usize) -> Pool {
+    let config = PoolConfig { buffers, ..PoolConfig::default() };
+    Pool::new(DeviceMemory::from_heap(config.device_bytes()), config).unwrap()
+}
+
+/// A started port, the device behind it, and the device's cursors.
+pub struct Bench {
+    pub fake: Fake,
+    pub pool: Pool,
+    pub port: Port,
+    /// Avail entries taken and used elements written, of the receive and the transmit ring.
+    pub taken: [u16; 2],
+    pub done: [u16; 2],
+    /// Heads of receive buffers that the device has taken.
+    pub held: VecDeque<u16>,
+}
+
+pub const BUFFERS: usize = 64;
+
+impl Bench {
+    pub fn new(fake: Fake) -> Self {
+        Self::with(fake, &Config { port: 3, ..Config::default() })
+    }
+
+    pub fn with(fake: Fake, config: &Config) -> Self {
+        let pool = pool(BUFFERS);
+        let device = Box::new(fake.open().unwrap());
+        let port = device.start(config, &pool).unwrap();
+        Self { fake, pool, port, taken: [0; 2], done: [0; 2], held: VecDeque::new() }
+    }
+
+    /// The next receive buffer that the device has been given.
+    pub fn buffer(&mut self) -> Option<u16> {
+        let ring = self.fake.ring(0);
+        while self.taken[0] != ring.load_avail_index(Ordering::Acquire) {
+            self.held.push_back(ring.avail(self.taken[0]));
+            self.taken[0] = self.taken[0].wrapping_add(1);
+        }
+        self.held.pop_front()
+    }
+
+    /// Writes header and `frame` into buffer `head`.
+    pub fn fill(&mut self, head: u16, frame: &[u8]) {
+        let desc = self.fake.ring(0).desc(head);
+        assert_eq!(desc.flags, flags::DESC_WRITE);
+        assert!(HEADER + frame.len() <= desc.len as usize, "the frame fits the buffer");
+        let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        // SAFETY: the buffer was given to the device, and is as long as was compared.
+        unsafe {
+            let at = desc.addr as *mut u8;
+            at.copy_from_nonoverlapping(header.as_ptr(), HEADER);
+            at.add(HEADER).copy_from_nonoverlapping(frame.as_ptr(), frame.len());
+        }
+    }
+
+    /// Says that an entry is finished, whatever that means.
+    pub fn claim(&mut self, queue: usize, id: u32, len: u32) {
+        let ring = self.fake.ring(queue);
+        ring.set_used(self.done[queue], UsedElem { id, len });
+        self.done[queue] = self.done[queue].wrapping_add(1);
+        ring.store_used_index(self.done[queue]);
+    }
+
+    /// Delivers one frame, by the rules; whether there was a buffer.
+    pub fn deliver(&mut self, frame: &[u8]) -> bool {
+        let Some(head) = self.buffer() else { return false };
+        self.fill(head, frame);
+        self.claim(0, head.into(), (HEADER + frame.len()) as u32);
+        true
+    }
+
+    pub fn receive(&mut self) -> Vec<Vec<u8>> {
+        let mut burst = Burst::new();
+        assert_eq!(self.port.rx[0].rx_burst(&mut burst), burst.len());
+        burst.iter().map(|packet| packet.bytes().to_vec()).collect()
+    }
+
+    /// Takes a sent packet out of the transmit ring and does not finish it.
+    pub fn accept(&mut self) -> Option<(u16, Vec<u8>)> {
+        let ring = self.fake.ring(1);
+        if self.taken[1] == ring.load_avail_index(Ordering::Acquire) {
+            return None;
+        }
+        let head = ring.avail(self.taken[1]);
+        self.taken[1] = self.taken[1].wrapping_add(1);
+        let desc = ring.desc(head);
+        assert_eq!(desc.flags, 0, "one descriptor per packet");
+        // SAFETY: the driver gave the packet to the device.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(desc.addr as *const u8, desc.len as usize) };
+        assert_eq!(bytes[..10], [0; 10], "a header that asks for nothing");
+        Some((head, bytes[HEADER..].to_vec()))
+    }
+
+    pub fn send(&mut self, packet: Netbuf) -> usize {
+        let mut burst = Burst::new();
+        burst.push(packet);
+        self.port.tx[0].tx_burst(&mut burst)
+    }
+
+    pub fn send_frame(&mut self, frame: &[u8]) -> usize {
+        let packet = self.pool.copy_from(frame).unwrap();
+        self.send(packet)
+    }
+
+    pub fn rx_drops(&self, cause: DropCause) -> u64 {
+        self.port.rx[0].stats().drops[cause]
+    }
+
+    pub fn tx_drops(&self, cause: DropCause) -> u64 {
+        self.port.tx[0].stats().drops[cause]
+    }
+
+    /// Frames pass both ways, more of them than the rings have entries.
+    pub fn assert_flows(&mut self) {
+        for round in 0..40u8 {
+            let frame = [round; 60];
+            assert!(self.deliver(&frame), "a buffer is posted");
+            assert_eq!(self.receive(), [frame]);
+            assert_eq!(self.send_frame(&frame), 1);
+            let (head, sent) = self.accept().expect("it was sent");
+            assert_eq!(sent, frame);
+            self.claim(1, head.into(), 0);
+        }
+    }
+
+    /// Stops, and looks whether every buffer came home.
+    pub fn assert_stops(self) -> Box<dyn Device> {
+        let device = self.port.stop();
+        assert_eq!(self.pool.available(), BUFFERS);
+        assert!(self.fake.0.borrow().status.is_empty());
+        device
+    }
+}
