@@ -1,0 +1,76 @@
+//! What a caller sees once per second while a run goes on.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What the run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for links, and for a first frame to come through.
+    WarmUp,
+    /// Offering traffic.
+    Running,
+    /// Waiting for stragglers.
+    Draining,
+}
+
+/// The state of a run, once per second.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// What the run is doing.
+    pub phase: Phase,
+    /// Time since this phase began.
+    pub elapsed: Duration,
+    /// Per direction, in the report's order. Empty during the warm-up.
+    pub directions: Vec<TickDirection>,
+}
+
+/// One direction's figures at a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct TickDirection {
+    /// `forward`, `backward` or `reflected`.
+    pub direction: &'static str,
+    /// Frames sent so far.
+    pub sent: u64,
+    /// Frames received so far, intact, duplicates included.
+    pub received: u64,
+    /// Frames that were overtaken and have not come yet: lost, or still on their way.
+    pub missing: u64,
+    /// Duplicates, reordered and corrupted frames so far.
+    pub troubles: u64,
+    /// Millions of frames per second sent since the last tick.
+    pub sent_mpps: f64,
+    /// Millions of frames per second received since the last tick.
+    pub received_mpps: f64,
+}
+
+impl fmt::Display for Tick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        match self.phase {
+            Phase::WarmUp => {
+                return write!(f, "{seconds:6.1} s  waiting for a first frame to come through");
+            }
+            Phase::Draining => {
+                write!(f, "     end")?;
+                for d in &self.directions {
+                    let TickDirection { direction, sent, received, missing, .. } = d;
+                    write!(f, "  {direction} {sent} out {received} back {missing} missing")?;
+                }
+                return Ok(());
+            }
+            Phase::Running => write!(f, "{seconds:6.1} s")?,
+        }
+        for d in &self.directions {
+            write!(
+                f,
+                "  {} {:.3} Mpps out {:.3} Mpps back {} missing",
+                d.direction, d.sent_mpps, d.received_mpps, d.missing
+            )?;
+            if d.troubles > 0 {
+                write!(f, " {} duplicated, reordered or corrupted", d.troubles)?;
+            }
+        }
+        Ok(())
+    }
+}
