@@ -1,0 +1,36 @@
+//! What our back end offers to a front end: only what it does.
+
+use virtio::features::Features;
+
+use crate::message::{feature, protocol};
+
+/// The offer of one session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// Virtio features.
+    pub(crate) features: u64,
+    /// Protocol features.
+    pub(crate) protocol: u64,
+    /// Pairs of a receive and a transmit ring.
+    pub(crate) queue_pairs: u16,
+    /// Largest frame, in bytes, L2 header included, FCS excluded.
+    pub(crate) max_frame: u16,
+}
+
+impl Offer {
+    /// What we offer for frames up to `max_frame`.
+    pub(crate) fn new(queue_pairs: u16, max_frame: u16) -> Self {
+        Self {
+            // QEMU passes `host_mtu=` on only where the back end has MTU.
+            features: (Features::VERSION_1
+                | Features::EVENT_IDX
+                | Features::INDIRECT_DESC
+                | Features::MTU)
+                .bits()
+                | feature::PROTOCOL_FEATURES,
+            protocol: protocol::MQ | protocol::REPLY_ACK | protocol::MTU | protocol::STATUS,
+            queue_pairs,
+            max_frame,
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The protocol: one front end, from its connection to its end.
+//!
+//! Takes messages in any order that the specification allows; what a message needs and does not have is
+//! [`Violation`], and the caller drops the session, which closes and unmaps everything that the peer brought.
+//! Runs on the polling thread between bursts: the packet path reads `rings` without a lock.
+//!
+//! Not offered, hence refused: migration logs, in-flight records, configuration space, memory slots, requests
+//! to the front end, in-band notifications.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use virtio::features::Features;
+use virtio::ring::split::{DeviceOptions, RingSize};
+
+use super::memory_table::MemoryTable;
+use super::offer::Offer;
+use super::vring::Vring;
+use crate::channel::{Channel, Message};
+use crate::event::Event;
+use crate::message::{
+    MemRegion, Request, VRING_INDEX_MASK, VRING_NO_FD, VringAddr, VringState, encode, feature,
+    flag, parse_u64, protocol,
+};
+use crate::violation::Violation;
+
+/// Messages that are handled between two bursts: a peer that floods us does not stop the traffic of others.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// A connected front end.
+pub(crate) struct Session {
+    channel: Channel,
+    offer: Offer,
+    features: Option<u64>,
+    protocol: u64,
+    memory: Option<Rc<MemoryTable>>,
+    /// Even: the guest's receive rings. Odd: its transmit rings.
+    pub(crate) rings: Vec<Vring>,
+    status: u8,
+}
+
+/// What a handled request answers.
+enum Answer {
+    /// Nothing of its own: an acknowledgement if one was asked for.
+    Done,
+    Number(u64),
+    State(VringState),
+}
+
+impl Session {
+    /// A session on a fresh connection.
+    pub(crate) fn new(socket: OwnedFd, offer: Offer) -> Self {
+        Self {
+            channel: Channel::new(socket),
+            offer,
+            features: None,
+            protocol: 0,
+            memory: None,
+            rings: (0..2 * offer.queue_pairs).map(|_| Vring::default()).collect(),
+            status: 0,
+        }
+    }
+
+    /// Handles what has arrived; whether it stopped short with more to do.
+    ///
+    /// # Errors
+    /// Why the session is over.
+    pub(crate) fn turn(&mut self) -> Result<bool, Violation> {
+        if self.memory.as_ref().is_some_and(|memory| memory.is_broken()) {
+            return Err(Violation::MemoryTruncated);
+        }
+        for ring in &mut self.rings {
+            ring.report_if_broken();
+        }
+        for _ in 0..MESSAGES_PER_TURN {
+            self.channel.flush()?;
+            if self.channel.is_sending() {
+                // A peer that does not read its replies is not asked for more requests.
+                return Ok(false);
+            }
+            let Some(message) = self.channel.receive()? else { return Ok(false) };
+            self.answer(message)?;
+        }
+        Ok(true)
+    }
+
+    /// The socket, to sleep on.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.channel.socket()
+    }
+
+    /// Whether progress waits for the peer to read what we sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.channel.is_sending()
+    }
+
+    /// Whether both rings of the first pair run.
+    pub(crate) fn is_up(&self) -> bool {
+        self.rings.iter().take(2).all(|ring| ring.live.is_some())
+    }
+
+    fn answer(&mut self, message: Message) -> Result<(), Violation> {
+        let header = message.header;
+        if header.flags & !(flag::VERSION_MASK | flag::NEED_REPLY) != 0 {
+            return Err(Violation::Flags(header.flags));
+        }
+        let acknowledge =
+            header.flags & flag::NEED_REPLY != 0 && self.protocol & protocol::REPLY_ACK != 0;
+        let answer = self.handle(message).and_then(|answer| {
+            self.resume()?;
+            Ok(answer)
+        });
+        let reply = |payload: &[u8]| encode(header.request, flag::REPLY, payload);
+        match answer {
+            Ok(Answer::Number(number)) => self.channel.send(&reply(&number.to_le_bytes()), &[]),
+            Ok(Answer::State(state)) => self.channel.send(&reply(&state.to_bytes()), &[]),
+            Ok(Answer::Done) if acknowledge => self.channel.send(&reply(&0u64.to_le_bytes()), &[]),
+            Ok(Answer::Done) => Ok(()),
+            Err(violation) => {
+                if acknowledge {
+                    self.channel.send(&reply(&1u64.to_le_bytes()), &[])?;
+                }
+                Err(violation)
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) -> Result<Answer, Violation> {
+        let code = message.header.request;
+        let request = Request::from_code(code).ok_or(Violation::UnknownRequest(code))?;
+        match request {
+            Request::SetMemTable => return self.set_memory(&message),
+            Request::SetVringKick | Request::SetVringCall | Request::SetVringErr => {
+                return self.set_event(request, message);
+            }
+            _ if !message.fds.is_empty() => {
+                return Err(Violation::Descriptors { request, count: message.fds.len() });
+            }
+            _ => {}
+        }
+        let payload = message.payload.as_slice();
+        let wrong_size = Violation::Size { request, size: payload.len() };
+        let empty = || if payload.is_empty() { Ok(()) } else { Err(wrong_size) };
+        let number = || parse_u64(payload).ok_or(wrong_size);
+        let state = || VringState::parse(payload).ok_or(wrong_size);
+        match request {
+            Request::GetFeatures => {
+                empty()?;
+                Ok(Answer::Number(self.offer.features))
+            }
+            Request::SetFeatures => self.set_features(number()?),
+            Request::GetProtocolFeatures => {
+                empty()?;
+                Ok(Answer::Number(self.offer.protocol))
+            }
+            Request::SetProtocolFeatures => self.set_protocol(number()?),
+            Request::SetOwner => empty().map(|()| Answer::Done),
+            Request::ResetOwner => {
+                empty()?;
+                self.stop_all();
+                Ok(Answer::Done)
+            }
+            Request::GetQueueNum => {
+                self.needs(protocol::MQ, request)?;
+                empty()?;
+                Ok(Answer::Number(u64::from(self.offer.queue_pairs)))
+            }
+            Request::SetVringNum => self.set_size(state()?),
+            Request::SetVringBase => self.set_base(state()?),
+            Request::SetVringEnable => self.set_enabled(state()?),
+            Request::GetVringBase => {
+                let VringState { index, .. } = state()?;
+                let num = u32::from(self.ring(index)?.stop());
+                Ok(Answer::State(VringState { index, num }))
+            }
+            Request::SetVringAddr => self.set_address(VringAddr::parse(payload).ok_or(wrong_size)?),
+            Request::NetSetMtu => {
+                self.needs(protocol::MTU, request)?;
+                // Checked, and no more: the guest posts buffers that suit it.
+                // RFC 791: every internet module handles 68 bytes.
+                let possible = (68..=0xffff).contains(&number()?);
+                if possible { Ok(Answer::Done) } else { Err(Violation::Value(request)) }
+            }
+            Request::SetStatus => {
+                self.needs(protocol::STATUS, request)?;
+                self.set_status(number()?)
+            }
+            Request::GetStatus => {
+                self.needs(protocol::STATUS, request)?;
+                empty()?;
+                Ok(Answer::Number(u64::from(self.status)))
+            }
+            _ => Err(Violation::NotNegotiated(request)),
+        }
+    }
+
+    fn needs(&self, bit: u64, request: Request) -> Result<(), Violation> {
+        let there = self.protocol & bit != 0;
+        if there { Ok(()) } else { Err(Violation::NotNegotiated(request)) }
+    }
+
+    fn ring(&mut self, index: u32) -> Result<&mut Vring, Violation> {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        self.rings.get_mut(place).ok_or(Violation::RingIndex(index.into()))
+    }
+
+    /// The ring, if nobody uses it: some of its properties are fixed while it is started.
+    fn stopped_ring(&mut self, index: u32) -> Result<&mut Vring, Violation> {
+        let ring = self.ring(index)?;
+        if ring.is_started() { Err(Violation::RingRunning(index)) } else { Ok(ring) }
+    }
+
+    fn set_features(&mut self, features: u64) -> Result<Answer, Violation> {
+        let unknown = features & !self.offer.features;
+        if unknown != 0 {
+            return Err(Violation::Features(unknown));
+        }
+        if self.features != Some(features)
+            && let Some(index) = (0u32..).zip(&self.rings).find(|(_, ring)| ring.is_started())
+        {
+            return Err(Violation::RingRunning(index.0));
+        }
+        self.features = Some(features);
+        Ok(Answer::Done)
+    }
+
+    fn set_protocol(&mut self, features: u64) -> Result<Answer, Violation> {
+        let unknown = features & !self.offer.protocol;
+        if unknown != 0 {
+            return Err(Violation::ProtocolFeatures(unknown));
+        }
+        self.protocol = features;
+        Ok(Answer::Done)
+    }
+
+    fn set_memory(&mut self, message: &Message) -> Result<Answer, Violation> {
+        let request = Request::SetMemTable;
+        let regions = MemRegion::parse_table(&message.payload)
+            .ok_or(Violation::Size { request, size: message.payload.len() })?;
+        let table = MemoryTable::new(&regions, &message.fds)?;
+        // The rings go on in the new memory, at the same addresses, or not at all.
+        self.rings.iter_mut().for_each(Vring::pause);
+        self.memory = Some(Rc::new(table));
+        Ok(Answer::Done)
+    }
+
+    fn set_size(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
+        let ring = self.stopped_ring(index)?;
+        ring.size = Some(RingSize::new(num).ok_or(Violation::RingSize(num))?);
+        Ok(Answer::Done)
+    }
+
+    fn set_base(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
+        let base = u16::try_from(num).map_err(|_| Violation::RingBase(num))?;
+        self.stopped_ring(index)?.set_base(base);
+        Ok(Answer::Done)
+    }
+
+    fn set_enabled(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
+        if num > 1 {
+            return Err(Violation::Value(Request::SetVringEnable));
+        }
+        self.ring(index)?.enabled = Some(num == 1);
+        Ok(Answer::Done)
+    }
+
+    fn set_address(&mut self, addr: VringAddr) -> Result<Answer, Violation> {
+        if addr.flags != 0 {
+            // The only flag is the migration log's, which was not offered.
+            return Err(Violation::Value(Request::SetVringAddr));
+        }
+        let ring = self.ring(addr.index)?;
+        ring.pause();
+        ring.addr = Some(addr);
+        Ok(Answer::Done)
+    }
+
+    fn set_event(&mut self, request: Request, mut message: Message) -> Result<Answer, Violation> {
+        let size = message.payload.len();
+        let value = parse_u64(&message.payload).ok_or(Violation::Size { request, size })?;
+        if value & !(VRING_INDEX_MASK | VRING_NO_FD) != 0 {
+            return Err(Violation::RingIndex(value));
+        }
+        let count = message.fds.len();
+        if count != usize::from(value & VRING_NO_FD == 0) {
+            return Err(Violation::Descriptors { request, count });
+        }
+        let event = message.fds.pop().map(|fd| Event::adopt(fd, request)).transpose()?;
+        let index = u32::try_from(value & VRING_INDEX_MASK).unwrap_or(u32::MAX);
+        let ring = self.ring(index)?;
+        match request {
+            Request::SetVringKick => ring.start(event),
+            Request::SetVringCall => ring.call = event,
+            _ => ring.err = event,
+        }
+        Ok(Answer::Done)
+    }
+
+    fn set_status(&mut self, status: u64) -> Result<Answer, Violation> {
+        let status = u8::try_from(status).map_err(|_| Violation::Value(Request::SetStatus))?;
+        if status == 0 {
+            self.stop_all();
+        }
+        self.status = status;
+        Ok(Answer::Done)
+    }
+
+    fn stop_all(&mut self) {
+        for ring in &mut self.rings {
+            let _base = ring.stop();
+        }
+    }
+
+    /// Starts what has become complete and stops what no longer is.
+    fn resume(&mut self) -> Result<(), Violation> {
+        let options = self.features.and_then(|features| self.options(features));
+        let plain = self.features.is_some_and(|bits| bits & feature::PROTOCOL_FEATURES == 0);
+        for (index, ring) in (0u32..).zip(&mut self.rings) {
+            ring.resume(index, self.memory.as_ref(), options, plain)?;
+        }
+        Ok(())
+    }
+
+    /// What the features mean for a ring; `None` for a legacy driver, whose header has another size: its
+    /// link stays down.
+    fn options(&self, features: u64) -> Option<DeviceOptions> {
+        let features = Features::from_bits_retain(features);
+        features.contains(Features::VERSION_1).then_some(DeviceOptions {
+            event_idx: features.contains(Features::EVENT_IDX),
+            indirect: features.contains(Features::INDIRECT_DESC),
+            max_frame: self.offer.max_frame,
+        })
+    }
+}

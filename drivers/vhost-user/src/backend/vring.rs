@@ -1,0 +1,135 @@
+//! What the front end has told about one ring, in whatever order it did.
+//!
+//! A ring runs once everything that it needs is there: features, memory, size, addresses, a kick descriptor
+//! (or the word that there is none), and that it is enabled. QEMU enables a ring long before it has any of
+//! the others. `SET_VRING_KICK` starts it: the specification waits for a first kick, but the front ends that
+//! poll never send one.
+
+use std::rc::Rc;
+
+use netdev::{Armed, QueueCounters};
+use virtio::ring::split::{DeviceOptions, RingSize};
+
+use super::live_ring::LiveRing;
+use super::memory_table::MemoryTable;
+use crate::event::Event;
+use crate::message::VringAddr;
+use crate::violation::Violation;
+
+/// One ring of a session.
+#[derive(Default)]
+pub(crate) struct Vring {
+    pub(crate) size: Option<RingSize>,
+    pub(crate) addr: Option<VringAddr>,
+    /// The avail entry to start at. While the ring runs, the live ring knows better.
+    base: u16,
+    /// Between `SET_VRING_KICK` and `GET_VRING_BASE`.
+    started: bool,
+    kick: Option<Event>,
+    pub(crate) call: Option<Event>,
+    pub(crate) err: Option<Event>,
+    /// `None`: never said; then it depends on the features.
+    pub(crate) enabled: Option<bool>,
+    pub(crate) live: Option<LiveRing>,
+    reported: bool,
+}
+
+impl Vring {
+    /// Whether the ring is between its start and its stop: size, base and features are fixed.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// `SET_VRING_KICK`: starts the ring; a second one replaces the descriptor.
+    pub(crate) fn start(&mut self, kick: Option<Event>) {
+        self.kick = kick;
+        self.started = true;
+    }
+
+    /// `GET_VRING_BASE`: stops the ring and answers where it stands.
+    pub(crate) fn stop(&mut self) -> u16 {
+        self.pause();
+        self.started = false;
+        self.kick = None;
+        self.base
+    }
+
+    /// Stops processing; [`resume`](Self::resume) goes on where it was.
+    pub(crate) fn pause(&mut self) {
+        if let Some(live) = self.live.take() {
+            self.base = live.base();
+        }
+    }
+
+    /// `SET_VRING_BASE`.
+    pub(crate) fn set_base(&mut self, base: u16) {
+        self.base = base;
+    }
+
+    /// Starts processing if everything is there, or stops it if something no longer is.
+    ///
+    /// # Errors
+    /// [`Violation::RingAddress`]: everything is there, but the addresses cannot be.
+    pub(crate) fn resume(
+        &mut self,
+        index: u32,
+        memory: Option<&Rc<MemoryTable>>,
+        options: Option<DeviceOptions>,
+        enabled_unless_told: bool,
+    ) -> Result<(), Violation> {
+        let wanted = self.started && self.enabled.unwrap_or(enabled_unless_told);
+        let (true, Some(memory), Some(options), Some(size), Some(addr)) =
+            (wanted, memory, options, self.size, self.addr)
+        else {
+            self.pause();
+            return Ok(());
+        };
+        if self.live.is_none() {
+            let live = LiveRing::start(memory, &addr, size, self.base, options);
+            self.live = Some(live.ok_or(Violation::RingAddress(index))?);
+            self.reported = false;
+        }
+        Ok(())
+    }
+
+    /// Wakes the driver if it asked for that.
+    #[inline]
+    pub(crate) fn notify(&mut self, counters: &QueueCounters) {
+        let Some(live) = &mut self.live else { return };
+        if live.should_notify()
+            && let Some(call) = &self.call
+        {
+            call.signal();
+            counters.notification();
+        }
+    }
+
+    /// Asks for a kick; see [`netdev::RxQueue::arm`].
+    pub(crate) fn arm(&mut self) -> Armed {
+        match (&mut self.live, &self.kick) {
+            (Some(live), Some(kick)) => {
+                kick.drain();
+                live.arm()
+            }
+            (Some(_), None) => Armed::Unsupported,
+            // Nothing can come before a control message does.
+            (None, _) => Armed::Armed,
+        }
+    }
+
+    /// What the driver kicks.
+    pub(crate) fn kick(&self) -> Option<&Event> {
+        self.kick.as_ref()
+    }
+
+    /// Tells the front end, once, that its ring is broken.
+    pub(crate) fn report_if_broken(&mut self) {
+        if self.reported || !self.live.as_ref().is_some_and(LiveRing::is_broken) {
+            return;
+        }
+        self.reported = true;
+        if let Some(err) = &self.err {
+            err.signal();
+        }
+    }
+}

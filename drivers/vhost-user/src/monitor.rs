@@ -1,0 +1,47 @@
+//! What became of the connections: counts, and the reason why the last one ended.
+//!
+//! Written when a connection begins or ends, never on the packet path; readable from any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::violation::Violation;
+
+/// A view of a port's connections, also while the port runs. Clones see the same port.
+#[derive(Clone, Debug, Default)]
+pub struct Monitor(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    connections: AtomicU64,
+    violations: AtomicU64,
+    last: Mutex<Option<Violation>>,
+}
+
+impl Monitor {
+    /// Connections so far.
+    pub fn connections(&self) -> u64 {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended because the peer broke a rule.
+    pub fn violations(&self) -> u64 {
+        self.0.violations.load(Ordering::Relaxed)
+    }
+
+    /// Why the last connection that has ended did so.
+    pub fn last_end(&self) -> Option<Violation> {
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn connected(&self) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ended(&self, why: Violation) {
+        if !why.is_ordinary() {
+            self.0.violations.fetch_add(1, Ordering::Relaxed);
+        }
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}

@@ -1,0 +1,166 @@
+//! DPDK's testpmd as the peer of both halves, as client and as server: it sends back what it gets, and every
+//! frame is compared. Killed and started again, it is served again. Skipped, loudly, where it is not installed.
+
+mod support;
+#[path = "support/user.rs"]
+mod user;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use netdev::{Burst, Config, Device, Pool, Port};
+use support::{frame, pool, socket_path};
+use user::User;
+use vhost_user::VhostUserBackend;
+
+/// testpmd needs a second or two to start, more on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// One testpmd at a time: it takes a core and a few hundred MiB.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A running testpmd that sends back each frame as it is; killed when dropped.
+struct Testpmd(Child);
+
+impl Testpmd {
+    fn start(device: &str) -> Self {
+        let prefix = format!("bw{}", std::process::id());
+        let child = Command::new("dpdk-testpmd")
+            .args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "--lcores", "0,1"])
+            .args(["--file-prefix", &prefix, "--vdev", device])
+            .args(["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=8192"])
+            // It runs until its standard input has a line.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Testpmd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn installed() -> bool {
+    let found = Command::new("sh")
+        .args(["-c", "command -v dpdk-testpmd"])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: dpdk-testpmd is not installed");
+    }
+    found
+}
+
+/// Sends `count` frames, few at a time, and compares what comes back.
+fn echo(port: &mut Port, pool: &Pool, count: usize) {
+    let mut idle = Burst::new();
+    let deadline = Instant::now() + START;
+    while !port.control.link().up {
+        assert!(Instant::now() < deadline, "testpmd did not bring the link up");
+        port.rx[0].rx_burst(&mut idle);
+        idle.clear();
+    }
+    // The first frames may be lost while its other ring starts, or come from before: they carry another mark.
+    let probe = vec![0xee; 60];
+    let deadline = Instant::now() + START;
+    let mut seen = false;
+    while !seen {
+        assert!(Instant::now() < deadline, "testpmd sends nothing back");
+        idle.extend(pool.copy_from(&probe));
+        port.tx[0].tx_burst(&mut idle);
+        idle.clear();
+        std::thread::sleep(Duration::from_millis(1));
+        port.rx[0].rx_burst(&mut idle);
+        seen = idle.iter().any(|packet| packet.bytes() == probe);
+        idle.clear();
+    }
+    let bytes = |number: usize| frame(number, 60 + number % 1400);
+    let (mut out, mut arrived) = (Burst::new(), Burst::new());
+    let (mut sent, mut back) = (0, 0);
+    while back < count {
+        assert!(Instant::now() < deadline, "{back} of {count} came back");
+        while !out.is_full() && sent < count && sent - back < 64 {
+            out.push(pool.copy_from(&bytes(sent)).unwrap());
+            sent += 1;
+        }
+        port.tx[0].tx_burst(&mut out);
+        port.rx[0].rx_burst(&mut arrived);
+        for packet in arrived.drain(..) {
+            if packet.bytes() != probe {
+                assert_eq!(packet.bytes(), bytes(back), "frame {back}");
+                back += 1;
+            }
+        }
+    }
+}
+
+fn back_end(device: VhostUserBackend) -> (Port, Pool) {
+    let pool = pool(2048);
+    (Box::new(device).start(&Config::default(), &pool).unwrap(), pool)
+}
+
+/// testpmd appears, is killed, appears again, three times.
+fn comes_and_goes(port: &mut Port, pool: &Pool, path: &Path, device: &str, testpmd_listens: bool) {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..3 {
+        let testpmd = Testpmd::start(device);
+        echo(port, pool, 5000);
+        // Killed with frames on their way.
+        let mut burst: Burst = (0..32).map(|_| pool.copy_from(&[1; 60]).unwrap()).collect();
+        port.tx[0].tx_burst(&mut burst);
+        drop((testpmd, burst));
+        let deadline = Instant::now() + START;
+        while port.control.link().up {
+            assert!(Instant::now() < deadline, "the loss of testpmd goes unnoticed");
+        }
+        if testpmd_listens {
+            // DPDK does not start on a socket file that it has left behind.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[test]
+fn virtio_user_connects_to_our_back_end() {
+    let path = socket_path("dpdk-a");
+    let (mut port, pool) = back_end(VhostUserBackend::listen(&path).unwrap());
+    let device = format!("net_virtio_user0,path={},queues=1,queue_size=256", path.display());
+    comes_and_goes(&mut port, &pool, &path, &device, false);
+}
+
+#[test]
+fn our_back_end_connects_to_virtio_user() {
+    let path = socket_path("dpdk-b");
+    let (mut port, pool) = back_end(VhostUserBackend::connect(&path).unwrap());
+    let device =
+        format!("net_virtio_user0,path={},queues=1,queue_size=1024,server=1", path.display());
+    comes_and_goes(&mut port, &pool, &path, &device, true);
+}
+
+#[test]
+fn our_front_end_connects_to_vhost() {
+    let path = socket_path("dpdk-c");
+    let mut user = User::connect(&path);
+    let device = format!("net_vhost0,iface={},queues=1", path.display());
+    comes_and_goes(&mut user.port, &user.pool, &path, &device, true);
+}
+
+#[test]
+fn vhost_connects_to_our_front_end() {
+    let path = socket_path("dpdk-d");
+    let mut user = User::listen(&path);
+    let device = format!("net_vhost0,iface={},queues=1,client=1", path.display());
+    comes_and_goes(&mut user.port, &user.pool, &path, &device, false);
+}

@@ -1,0 +1,113 @@
+//! A virtio-net driver over our own front end, with memory that its peer can map.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::path::Path;
+use std::time::Instant;
+
+use netbuf::{DeviceMemory, PoolConfig};
+use netdev::{Burst, Config, Device, Pool, Port};
+use plat_linux::Region;
+use vhost_user::{Endpoint, Monitor, SharedMemory, VhostUserFrontend, VirtioUser};
+use virtio::net::VirtioNet;
+
+use crate::support::PATIENCE;
+
+/// Fresh shared memory: the whole, a part for the rings, and a pool in the rest.
+pub fn shared(config: PoolConfig) -> (SharedMemory, DeviceMemory, Pool) {
+    let rings = ring_bytes();
+    let region = Region::with_ordinary_pages(rings + config.device_bytes() + 4096).unwrap();
+    let shared = SharedMemory {
+        file: region.fd(),
+        offset: region.offset(),
+        base: region.base(),
+        len: region.len(),
+    };
+    // SAFETY: a region is zeroed, page-aligned memory for the life of the process, and this is its only owner.
+    let mut memory = unsafe { DeviceMemory::from_raw(region.base(), region.len()) };
+    let rings = memory.split_off_front(rings).unwrap();
+    (shared, rings, Pool::new(memory, config).unwrap())
+}
+
+/// A started front end.
+pub struct User {
+    pub port: Port,
+    pub pool: Pool,
+    pub monitor: Monitor,
+    /// What the peer maps: the rings, then the pool.
+    pub shared: SharedMemory,
+}
+
+/// Bytes of the rings, at the start of the shared memory.
+pub fn ring_bytes() -> usize {
+    VirtioNet::<VhostUserFrontend>::ring_bytes(256, 256).unwrap()
+}
+
+impl User {
+    pub fn connect(path: &Path) -> Self {
+        let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
+        Self::start(VirtioUser::connect(path, &[shared], rings).unwrap(), pool, shared)
+    }
+
+    pub fn listen(path: &Path) -> Self {
+        let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
+        Self::start(VirtioUser::listen(path, &[shared], rings).unwrap(), pool, shared)
+    }
+
+    fn start(device: VirtioUser, pool: Pool, shared: SharedMemory) -> Self {
+        let monitor = device.monitor();
+        let port = Box::new(device).start(&Config::default(), &pool).unwrap();
+        Self { port, pool, monitor, shared }
+    }
+}
+
+/// Moves frames from `from` to `to` and checks each; both ports are polled by this thread. Frames that were
+/// lost while the link came up are sent again.
+pub fn pass(from: &mut Port, pool: &Pool, to: &mut Port, frames: &[Vec<u8>]) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut idle = Burst::new();
+    while !(from.control.link().up && to.control.link().up) {
+        assert!(Instant::now() < deadline, "no link");
+        from.rx[0].rx_burst(&mut idle);
+        to.rx[0].rx_burst(&mut idle);
+        idle.clear();
+    }
+    let (mut out, mut arrived) = (Burst::new(), Burst::new());
+    let mut unsent = frames.iter();
+    let mut expected = frames.iter();
+    while expected.len() > 0 {
+        assert!(Instant::now() < deadline, "{} of {} missing", expected.len(), frames.len());
+        while !out.is_full()
+            && let Some(frame) = unsent.next()
+        {
+            out.push(pool.copy_from(frame).unwrap());
+        }
+        from.tx[0].tx_burst(&mut out);
+        from.rx[0].rx_burst(&mut idle);
+        assert!(idle.is_empty(), "an echo");
+        to.rx[0].rx_burst(&mut arrived);
+        for packet in arrived.drain(..) {
+            assert_eq!(packet.bytes(), expected.next().expect("one too many").as_slice());
+        }
+    }
+    assert!(out.is_empty());
+}
+
+/// Whether this test process is a helper that another test started: its socket.
+pub fn helper_socket() -> Option<std::path::PathBuf> {
+    std::env::var_os("BW_HELPER_SOCKET").map(Into::into)
+}
+
+/// Starts this test binary again to run `test` alone, with a socket.
+pub fn start_helper(test: &str, socket: &Path) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env("BW_HELPER_SOCKET", socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// An endpoint is only made, to see what it says.
+pub fn endpoint_error(path: &Path) -> String {
+    Endpoint::listen(path).unwrap_err().to_string()
+}
