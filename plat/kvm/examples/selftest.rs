@@ -12,6 +12,9 @@ use plat_kvm::{ExitCode, Machine, MachineHal, println};
 use virtio_drivers::transport::pci::{PciTransport, VIRTIO_VENDOR_ID};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+#[path = "selftest/sleep.rs"]
+mod sleep;
+
 plat_kvm::entry!(main);
 
 fn main(machine: Machine) -> ExitCode {
@@ -43,6 +46,8 @@ fn main(machine: Machine) -> ExitCode {
         "console" => console(),
         "pci" => pci(machine),
         "mmio" => mmio(&machine),
+        "sleep" => sleep::for_times(machine),
+        "wake" => sleep::until_devices_wake(machine),
         other => {
             println!("selftest: unknown word `{other}`");
             ExitCode::USAGE

@@ -84,7 +84,15 @@ unsafe fn bring_up(start_info: u32, entry_cycles: u64) -> Result<Machine, BootEr
     unsafe { memory::init(&map)? };
     let clock: Clock = tsc_rate::find(acpi.timer);
     let pci = Pci::find(acpi.ecam, &map);
-    Ok(Machine { clock, command_line, entry_cycles, extended_state, memory_map: map, pci })
+    Ok(Machine {
+        clock,
+        command_line,
+        entry_cycles,
+        extended_state,
+        memory_map: map,
+        pci,
+        sleeper_taken: false,
+    })
 }
 
 fn read_memory_map(info: &StartInfo, span: Span) -> Result<MemoryMap, BootError> {

@@ -1,7 +1,7 @@
 //! The clock: the time-stamp counter, and its rate.
 //!
 //! Reading it is one instruction; everything else is arithmetic that cannot overflow. How the rate is found stands in
-//! `tsc_rate.rs`. There is no wall-clock time and nothing ever sleeps.
+//! `tsc_rate.rs`. There is no wall-clock time.
 
 use crate::cpu;
 use core::fmt;

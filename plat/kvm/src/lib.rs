@@ -2,7 +2,8 @@
 //!
 //! It boots, protects memory, reports every trap and panic and ends the machine with a telling status; it finds memory,
 //! the PCI bus, virtio-mmio slots and the rate of the clock. It knows no packet and no driver, has one core, no
-//! interrupts, no scheduler and no files. Only the facade crate `barewire` and this crate's self-test image use it.
+//! scheduler and no files, and no interrupts but those that end a sleep. Only the facade crate `barewire` and this
+//! crate's self-test image use it.
 //!
 //! An image calls [`entry!`] once; everything else hangs off the [`Machine`] that its function is given. Code that only
 //! makes sense in an image (entry, panic handler, allocator, `memcpy` and its kin) is compiled only with
@@ -25,6 +26,9 @@ mod error;
 mod exit;
 mod free_memory;
 mod hal;
+mod interrupts;
+mod ioapic;
+mod local_apic;
 mod machine;
 mod mem;
 mod memory;
@@ -34,11 +38,13 @@ mod paging;
 #[cfg(all(panic = "abort", not(any(test, feature = "hosted"))))]
 mod panic;
 mod pci;
+mod sleep;
 mod start_info;
 mod symbols;
 mod traps;
 mod tsc_rate;
 mod unwind;
+mod wake_timer;
 
 pub use build_id::{BuildId, build_id};
 pub use clock::{Clock, TscSource};
@@ -52,6 +58,7 @@ pub use machine::Machine;
 pub use memory::{device_memory_free, device_memory_largest, take_device_memory};
 pub use mmio::{MmioSlot, SlotError};
 pub use pci::{ConfigSpace, EnableError, Pci};
+pub use sleep::{SleepCount, SleepError, Sleeper, Wake, WakeError};
 
 /// Names the function that an image runs: `fn(Machine) -> ExitCode`. What it returns ends the machine.
 ///
@@ -74,7 +81,7 @@ macro_rules! entry {
     };
 }
 
-/// What to do while there is nothing to do: a hint to the CPU. It does not sleep: no interrupt would end that.
+/// What to do while there is nothing to do for a moment: a hint to the CPU. To sleep, use a [`Sleeper`].
 #[inline]
 pub fn idle() {
     core::hint::spin_loop();

@@ -1,9 +1,11 @@
 //! What a booted machine gives to the program: the one value that proves the platform is up.
 
 use crate::clock::Clock;
+use crate::ioapic;
 use crate::memory_map::MemoryMap;
 use crate::mmio::{self, MmioSlot, SlotError};
 use crate::pci::{self, Pci};
+use crate::sleep::{SleepError, Sleeper};
 use core::ptr::NonNull;
 
 /// A booted machine. There is exactly one; the entry function gets it.
@@ -15,6 +17,7 @@ pub struct Machine {
     pub(crate) extended_state: u64,
     pub(crate) memory_map: MemoryMap,
     pub(crate) pci: Option<Pci>,
+    pub(crate) sleeper_taken: bool,
 }
 
 impl Machine {
@@ -56,15 +59,33 @@ impl Machine {
         let named = mmio::named(self.command_line);
         let is_named = mmio::named(self.command_line).next().is_some();
         let guessed = !is_named && !pci::has_ports();
-        let guesses = guessed.then(mmio::microvm).into_iter().flatten().map(Ok);
+        let guesses = guessed.then(|| {
+            // With a single IOAPIC, microvm's lines depend on options that are not visible from here.
+            mmio::microvm(ioapic::has_second().then_some(ioapic::SECOND_LINE))
+        });
+        let guesses = guesses.into_iter().flatten().map(Ok);
         named.chain(guesses).filter_map(|place| match place {
-            Ok((address, size)) if self.memory_map.has_ram(&(address..address + size)) => {
+            Ok(place) if self.memory_map.has_ram(&place.range()) => {
                 Some(Err(SlotError("virtio_mmio.device= within RAM")))
             }
             // SAFETY: the place is no RAM according to the memory map.
             Ok(place) => unsafe { mmio::probe(place) }.map(Ok),
             Err(error) => Some(Err(error)),
         })
+    }
+
+    /// What puts the core to sleep. Trying the timer takes about a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing would end a sleep, or the one sleeper has been taken.
+    pub fn sleeper(&mut self) -> Result<Sleeper, SleepError> {
+        if self.sleeper_taken {
+            return Err(SleepError::Taken);
+        }
+        let sleeper = Sleeper::find(self.clock)?;
+        self.sleeper_taken = true;
+        Ok(sleeper)
     }
 
     /// Takes zeroed memory for good, for packets and rings; see [`crate::take_device_memory`].

@@ -13,7 +13,7 @@ use talc::lock_api::{GuardNoSend, Mutex, RawMutex};
 const HEAP: (u64, u64) = (1 << 20, 64 << 20);
 const LEAST: u64 = 4 << 20;
 
-/// A spin lock. There is one core and no interrupt, so it is never contended; it exists so that statics are sound.
+/// A spin lock. There is one core and no interrupt that runs Rust code, so it is never contended; it exists so that statics are sound.
 #[derive(Debug)]
 pub(crate) struct Spin(AtomicBool);
 

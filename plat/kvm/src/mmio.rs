@@ -13,8 +13,10 @@ use core::ptr::NonNull;
 const PARAMETER: &str = "virtio_mmio.device=";
 const MAGIC: u32 = 0x7472_6976;
 const LEAST_SIZE: u64 = 0x100;
+/// Index of the interrupt acknowledgement register among the words.
+const ACKNOWLEDGEMENT: usize = 0x64 / 4;
 /// QEMU `include/hw/i386/microvm.h`: base, distance and number of slots.
-const MICROVM: (u64, u64, u64) = (0xfeb0_0000, 512, 24);
+const MICROVM: (u64, u64, u32) = (0xfeb0_0000, 512, 24);
 
 /// A virtio-mmio device that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,21 @@ pub struct MmioSlot {
     pub version: u32,
     /// The virtio device id: 1 is a network card.
     pub device_id: u32,
+    line: Option<u32>,
+    acknowledgement: NonNull<u32>,
+}
+
+impl MmioSlot {
+    /// Its interrupt line, as a global number; None: not known.
+    #[must_use]
+    pub fn line(&self) -> Option<u32> {
+        self.line
+    }
+
+    /// Its interrupt acknowledgement register (virtio 1.2, 4.2.2), mapped for good.
+    pub(crate) fn acknowledgement(&self) -> NonNull<u32> {
+        self.acknowledgement
+    }
 }
 
 /// A parameter of the command line that does not say where a device is.
@@ -41,8 +58,20 @@ impl fmt::Display for SlotError<'_> {
     }
 }
 
-/// Where the registers of a slot are said to be, as (address, size).
-type Place = (u64, u64);
+/// Where the registers of a slot are said to be, and its interrupt line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    address: u64,
+    size: u64,
+    line: Option<u32>,
+}
+
+impl Place {
+    /// The addresses of the registers. (A place is made so that this does not overflow.)
+    pub(crate) fn range(&self) -> core::ops::Range<u64> {
+        self.address..self.address + self.size
+    }
+}
 
 /// The places that `command_line` names.
 ///
@@ -61,17 +90,17 @@ fn place(value: &str) -> Option<Place> {
     let (size, rest) = value.split_once('@')?;
     let mut rest = rest.split(':');
     let address = number(rest.next()?)?;
-    let irq = number(rest.next()?)?;
+    let line = u32::try_from(number(rest.next()?)?).ok();
     let id = rest.next().map(number);
     let size = number(size)?;
     let valid = (LEAST_SIZE..=1 << 20).contains(&size)
         && address >= 0x1000
         && address % 4 == 0
         && address.checked_add(size).is_some()
-        && irq < 1 << 32
+        && line.is_some()
         && id != Some(None)
         && rest.next().is_none();
-    valid.then_some((address, size))
+    valid.then_some(Place { address, size, line })
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -91,10 +120,15 @@ fn number(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, radix).ok()?.checked_mul(factor)
 }
 
-/// The places to look at when the command line names none.
-pub(crate) fn microvm() -> impl Iterator<Item = Place> {
-    let (base, distance, count) = MICROVM;
-    (0..count).map(move |slot| (base + slot * distance, distance))
+/// The places to look at when the command line names none; `first_line` is the first slot's interrupt line, the
+/// others' follow.
+pub(crate) fn microvm(first_line: Option<u32>) -> impl Iterator<Item = Place> {
+    let (base, size, count) = MICROVM;
+    (0..count).map(move |slot| Place {
+        address: base + u64::from(slot) * size,
+        size,
+        line: first_line.map(|first| first + slot),
+    })
 }
 
 /// Looks whether a device answers at `place`.
@@ -102,7 +136,8 @@ pub(crate) fn microvm() -> impl Iterator<Item = Place> {
 /// # Safety
 ///
 /// `place` is no RAM that Rust owns.
-pub(crate) unsafe fn probe((address, size): Place) -> Option<MmioSlot> {
+pub(crate) unsafe fn probe(place: Place) -> Option<MmioSlot> {
+    let Place { address, size, line } = place;
     if !paging::map_device(address, size) {
         return None;
     }
@@ -114,8 +149,11 @@ pub(crate) unsafe fn probe((address, size): Place) -> Option<MmioSlot> {
     if magic != MAGIC || !matches!(version, 1 | 2) || device_id == 0 {
         return None;
     }
-    let registers = NonNull::new(start.cast())?;
-    Some(MmioSlot { registers, size: crate::to_usize(size), version, device_id })
+    let registers = NonNull::new(start)?;
+    // SAFETY: within the registers, as above.
+    let acknowledgement = unsafe { registers.add(ACKNOWLEDGEMENT) };
+    let (registers, size) = (registers.cast(), crate::to_usize(size));
+    Some(MmioSlot { registers, size, version, device_id, line, acknowledgement })
 }
 
 #[cfg(test)]
@@ -131,9 +169,12 @@ mod tests {
         let line = "netdev.ip=10.0.0.2/24 virtio_mmio.device=512@0xfeb00e00:12 \
                     virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=0x1K@4096M:7:3";
         let mut places = named(line);
-        assert_eq!(places.next(), Some(Ok((0xfeb0_0e00, 512))));
-        assert_eq!(places.next(), Some(Ok((0xd000_0000, 4096))));
-        assert_eq!(places.next(), Some(Ok((1 << 32, 1024))));
+        for (address, size, line) in
+            [(0xfeb0_0e00, 512, 12), (0xd000_0000, 4096, 5), (1 << 32, 1024, 7)]
+        {
+            let place = Place { address, size, line: Some(line) };
+            assert_eq!(places.next(), Some(Ok(place)));
+        }
         assert_eq!(places.next(), None);
     }
 

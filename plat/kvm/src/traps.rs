@@ -1,10 +1,11 @@
 //! Exceptions: each one prints what happened and ends the machine with a status of its own.
 //!
-//! No trap returns: interrupts stay disabled for good, so every vector that arrives is a fault (or an NMI). Each runs
+//! No trap returns. Interrupts are enabled only while the core sleeps, and the few that may come then have stubs of their
+//! own (`interrupts.rs`); every other vector that arrives is a fault (or an NMI, or a mistake). Each runs
 //! on a stack of its own choosing (IST): the code that was interrupted may have data below its stack pointer (the red
 //! zone), or no usable stack at all. A trap within a trap prints one line; a third ends the machine in silence.
 
-use crate::{backtrace, build_id, cpu, exit::ExitCode, symbols, unwind::Registers};
+use crate::{backtrace, build_id, cpu, exit::ExitCode, interrupts, symbols, unwind::Registers};
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -111,20 +112,20 @@ pub(crate) unsafe fn init() {
         gdt.add(3).write_volatile(base >> 32);
 
         let first = stubs as *const () as u64;
-        for vector in 0..256u64 {
-            let ist = match vector {
+        for vector in 0..=255u8 {
+            let ist = match u64::from(vector) {
                 DOUBLE_FAULT => 2,
                 2 => 3,
                 18 => 4,
                 _ => 1,
             };
-            let stub = first + vector * 8;
+            let stub = interrupts::stub(vector).unwrap_or(first + u64::from(vector) * 8);
             let gate = stub & 0xffff
                 | u64::from(CODE_SELECTOR) << 16
                 | ist << 32
                 | 0x8e << 40 // present, interrupt gate
                 | (stub >> 16 & 0xffff) << 48;
-            (*idt)[crate::to_usize(vector)] = [gate, stub >> 32];
+            (*idt)[usize::from(vector)] = [gate, stub >> 32];
         }
         let pointer = x86_64::structures::DescriptorTablePointer {
             limit: 0xfff,

@@ -6,7 +6,8 @@
 
 use crate::{
     clock::{Clock, TscSource},
-    cpu, paging,
+    cpu,
+    local_apic::{LocalApic, MASKED, Register},
 };
 use core::cell::UnsafeCell;
 
@@ -159,35 +160,21 @@ fn measure_acpi(port: u16) -> Option<u64> {
     measure(3_579_545, 0xff_ffff, || u64::from(unsafe { cpu::in32(port) }))
 }
 
-/// The local APIC's timer, masked, dividing by one.
+/// The local APIC's timer.
 fn measure_local_apic() -> Option<u64> {
-    const MSR_APIC_BASE: u32 = 0x1b;
-    const ENABLED_NOT_X2: u64 = 1 << 11;
-    if !cpu::has_hypervisor() || cpu::cpuid(1).3 & 1 << 9 == 0 {
-        return None; // its rate is only known for virtual machines
-    }
-    // SAFETY: CPUID says that there is a local APIC, which always has this register.
-    let base = unsafe { cpu::read_msr(MSR_APIC_BASE) };
-    let address = base & 0xf_ffff_f000;
-    if base & 0b11 << 10 != ENABLED_NOT_X2 || !paging::map_device(address, 4096) {
-        return None;
-    }
-    let register = |offset: u64| {
-        core::ptr::with_exposed_provenance_mut::<u32>(crate::to_usize(address + offset))
-    };
-    // SAFETY: the registers of the enabled local APIC are mapped at `address`; the timer's interrupt is masked.
-    unsafe {
-        register(0x320).write_volatile(1 << 16);
-        register(0x3e0).write_volatile(0b1011);
-        register(0x380).write_volatile(u32::MAX);
-    }
+    // Its rate is only known for virtual machines.
+    cpu::has_hypervisor().then(LocalApic::find).flatten().and_then(|apic| measure_timer(&apic))
+}
+
+/// Cycles in 10^9 ticks of the local APIC's timer; leaves the timer stopped, masked and dividing by one.
+pub(crate) fn measure_timer(apic: &LocalApic) -> Option<u64> {
+    apic.write(Register::TimerVector, MASKED);
+    apic.write(Register::Divide, 0b1011);
+    apic.write(Register::InitialCount, u32::MAX);
     let result = measure(1_000_000_000, 0xffff_ffff, || {
-        // SAFETY: as above; reading the current count has no side effect.
-        let count = unsafe { register(0x390).read_volatile() };
-        u64::from(!count) // it counts down
+        u64::from(!apic.read(Register::CurrentCount)) // it counts down
     });
-    // SAFETY: as above; a count of zero stops the timer.
-    unsafe { register(0x380).write_volatile(0) };
+    apic.write(Register::InitialCount, 0);
     result
 }
 

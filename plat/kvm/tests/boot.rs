@@ -351,3 +351,53 @@ fn the_clock_has_a_source_where_there_is_no_timer() {
     let difference = with.abs_diff(without);
     assert!(difference < with / 10, "{with} Hz and {without} Hz");
 }
+
+#[test]
+fn sleeps_last_and_halt() {
+    let bare: &[&str] = &["-M", "microvm,isa-serial=on,pit=off,rtc=off,pic=off"];
+    let late: &[&str] = &["-M", "q35,pit=off"];
+    for machine in MACHINES.into_iter().chain([bare, late]) {
+        if let Some(end) = boot(machine, "16M", &[], "sleep") {
+            let output = end.expect(33, &["sleep: again: Some(Taken)"]);
+            let halts = number(&output, "sleep: 100 sleeps", " halts");
+            // A polling loop would make thousands; a timer that is a little early makes a few for each sleep.
+            assert!((100..1000).contains(&halts), "{output}");
+        }
+    }
+}
+
+#[test]
+fn pci_devices_end_a_sleep() {
+    let microvm: &[&str] = &["-M", "microvm,isa-serial=on,pcie=on"];
+    for machine in [Q35, Q35_QBOOT, PC, PC_QBOOT, microvm] {
+        if let Some(end) = boot(machine, "16M", &["-device", "virtio-rng-pci"], "wake") {
+            end.expect(33, &["is vector 0x41", "wake: 1280 bytes"]);
+        }
+    }
+    let without: &[&str] = &["-device", "virtio-rng-pci,vectors=0"];
+    if let Some(end) = boot(Q35_QBOOT, "16M", without, "wake") {
+        end.expect(35, &["wake: before: Err(NotEnabled)", "wake: the PCI function has no MSI-X"]);
+    }
+}
+
+#[test]
+fn mmio_devices_end_a_sleep() {
+    // Two, so that they are told apart; the second IOAPIC is there unless ACPI (or itself) is off.
+    let devices = [["-device", "virtio-rng-device"]; 2];
+    let more = [["-global", "virtio-mmio.force-legacy=off"], devices[0], devices[1]];
+    for (machine, line) in [
+        ("microvm,isa-serial=on", "wake: line Some(47)"),
+        ("microvm,isa-serial=on,pit=off,rtc=off,pic=off", "wake: line Some(47)"),
+        ("microvm,isa-serial=on,acpi=off", "wake: line Some(12)"),
+        ("microvm,isa-serial=on,acpi=off,pic=off", "wake: line Some(12)"),
+    ] {
+        if let Some(end) = boot(&["-M", machine], "16M", more.as_flattened(), "wake") {
+            let output = end.expect(33, &[line]);
+            assert_eq!(output.matches("wake: 1280 bytes").count(), 2, "{output}");
+        }
+    }
+    let one = ["-M", "microvm,isa-serial=on,ioapic2=off"];
+    if let Some(end) = boot(&one, "16M", more.as_flattened(), "wake") {
+        end.expect(35, &["wake: the interrupt line is not known"]);
+    }
+}

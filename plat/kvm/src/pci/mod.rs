@@ -5,6 +5,7 @@
 //! (modern virtio uses none). Behind a bridge the firmware's assignment is used and never extended.
 
 mod config;
+mod msix;
 mod window;
 
 pub use config::ConfigSpace;
@@ -190,15 +191,19 @@ impl Pci {
                 _ => return Err(EnableError::InvalidBar(bar)),
             }
         }
-        let range = address..address.saturating_add(size);
-        let overlaps =
-            |other: core::ops::Range<u64>| range.start < other.end && other.start < range.end;
-        let taken = self.map.has_ram(&range) || self.space.memory().is_some_and(overlaps);
-        if !taken && paging::map_device(address, size) {
+        if self.is_free(address, size) && paging::map_device(address, size) {
             Ok(())
         } else {
             Err(EnableError::Unusable { bar, address })
         }
+    }
+
+    /// Whether a BAR's addresses are neither RAM nor configuration space.
+    fn is_free(&self, address: u64, size: u64) -> bool {
+        let range = address..address.saturating_add(size);
+        let overlaps =
+            |other: core::ops::Range<u64>| range.start < other.end && other.start < range.end;
+        !self.map.has_ram(&range) && !self.space.memory().is_some_and(overlaps)
     }
 
     /// Where configuration space is mapped; None if it is reached through ports.
