@@ -21,6 +21,7 @@ mod frontend;
 mod mapping;
 pub mod message;
 mod monitor;
+mod request;
 mod sigbus;
 mod violation;
 

@@ -3,7 +3,6 @@
 //! The questions are asked and their answers taken by [`Line::poll`], without waiting. Starting sends
 //! everything in one go (in the order of DPDK's virtio-user) and learns of a refusal at a later poll.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,12 +13,10 @@ use virtio::features::Features;
 use virtio::transport::DeviceStatus;
 
 use super::SharedMemory;
-use crate::channel::{Channel, Message};
+use super::peer::Peer;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::event::Event;
-use crate::message::{
-    MAX_FDS, MemRegion, Request, VringAddr, VringState, encode, feature, flag, parse_u64, protocol,
-};
+use crate::message::{MAX_FDS, Request, VringState, feature};
 use crate::monitor::Monitor;
 use crate::violation::Violation;
 
@@ -28,9 +25,6 @@ pub(super) const QUEUES: usize = 2;
 
 /// How long a reset waits for the back end to say that it has stopped.
 const RESET: Duration = Duration::from_secs(1);
-
-/// Replies that are read in one poll: more than are ever due.
-const REPLIES_PER_TURN: usize = 8;
 
 /// What is the back end's to offer. The configuration space, and features that need it or a control queue,
 /// are not: the front end would have to do their work.
@@ -59,17 +53,6 @@ pub(super) struct Queue {
     pub(super) call: Event,
     /// The back end was told to use it.
     running: bool,
-}
-
-/// A connection.
-struct Peer {
-    channel: Channel,
-    /// Requests whose answers are due, in order.
-    due: VecDeque<Request>,
-    offered: u64,
-    protocol: u64,
-    /// The questions are answered.
-    ready: bool,
 }
 
 /// The front end's side of the connection, whether there is one or not.
@@ -270,133 +253,6 @@ impl Line {
         }
         if self.status.contains(DeviceStatus::DRIVER_OK) {
             self.status |= DeviceStatus::DEVICE_NEEDS_RESET;
-        }
-    }
-}
-
-impl Peer {
-    fn new(socket: std::os::fd::OwnedFd) -> Self {
-        Self {
-            channel: Channel::new(socket),
-            due: VecDeque::new(),
-            offered: 0,
-            protocol: 0,
-            ready: false,
-        }
-    }
-
-    /// Sends a request that has no answer.
-    fn tell(
-        &mut self,
-        request: Request,
-        payload: &[u8],
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(), Violation> {
-        self.channel.send(&encode(request as u32, 0, payload), fds)
-    }
-
-    /// Sends a request whose answer [`take`](Self::take) will take.
-    fn ask(
-        &mut self,
-        request: Request,
-        flags: u32,
-        payload: &[u8],
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(), Violation> {
-        self.channel.send(&encode(request as u32, flags, payload), fds)?;
-        self.due.push_back(request);
-        Ok(())
-    }
-
-    fn share(&mut self, memory: &[SharedMemory]) -> Result<(), Violation> {
-        let regions: Vec<_> = memory
-            .iter()
-            .map(|memory| {
-                let address = memory.base.addr().get() as u64;
-                MemRegion {
-                    guest_address: address,
-                    size: memory.len as u64,
-                    user_address: address,
-                    mmap_offset: memory.offset,
-                }
-            })
-            .collect();
-        let files: Vec<_> = memory.iter().map(|memory| memory.file).collect();
-        let table = MemRegion::table_bytes(&regions);
-        if self.protocol & protocol::REPLY_ACK != 0 {
-            self.ask(Request::SetMemTable, flag::NEED_REPLY, &table, &files)
-        } else {
-            self.tell(Request::SetMemTable, &table, &files)
-        }
-    }
-
-    fn start(&mut self, index: u32, queue: &Queue) -> Result<(), Violation> {
-        let state = |num| VringState { index, num }.to_bytes();
-        self.tell(Request::SetVringNum, &state(queue.size), &[])?;
-        self.tell(Request::SetVringBase, &state(0), &[])?;
-        let (desc, used, avail) = (queue.desc, queue.used, queue.avail);
-        let addr = VringAddr { index, flags: 0, desc, used, avail, log: 0 };
-        self.tell(Request::SetVringAddr, &addr.to_bytes(), &[])?;
-        let kick = u64::from(index).to_le_bytes();
-        self.tell(Request::SetVringKick, &kick, &[queue.kick.as_fd()])
-    }
-
-    fn take_answers(&mut self) -> Result<(), Violation> {
-        for _ in 0..REPLIES_PER_TURN {
-            self.channel.flush()?;
-            let Some(message) = self.channel.receive()? else { break };
-            self.take(&message)?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_answers(&mut self, deadline: Instant) -> Result<(), Violation> {
-        while let Some(&request) = self.due.front() {
-            let message =
-                self.channel.receive_until(deadline)?.ok_or(Violation::NoReply(request))?;
-            self.take(&message)?;
-        }
-        Ok(())
-    }
-
-    /// Takes one message, which must be the answer that is due next.
-    fn take(&mut self, message: &Message) -> Result<(), Violation> {
-        let header = message.header;
-        if header.flags & flag::REPLY == 0 {
-            return Err(Violation::Flags(header.flags));
-        }
-        let request = self.due.pop_front().ok_or(Violation::UnknownRequest(header.request))?;
-        let wrong = Violation::BadReply(request);
-        if header.request != request as u32 || !message.fds.is_empty() {
-            return Err(wrong);
-        }
-        let number = parse_u64(&message.payload).ok_or(wrong)?;
-        match request {
-            Request::GetFeatures => self.take_features(number),
-            Request::GetProtocolFeatures => {
-                self.protocol = number & protocol::REPLY_ACK;
-                self.ready = true;
-                let accepted = self.protocol.to_le_bytes();
-                self.tell(Request::SetProtocolFeatures, &accepted, &[])
-            }
-            // Where it stopped does not matter: rings begin anew.
-            Request::GetVringBase => Ok(()),
-            _ if number == 0 => Ok(()),
-            _ => Err(Violation::Refused(request)),
-        }
-    }
-
-    fn take_features(&mut self, offered: u64) -> Result<(), Violation> {
-        let needed = Features::VERSION_1.bits();
-        if offered & needed == 0 {
-            return Err(Violation::FeatureMissing(needed));
-        }
-        self.offered = offered;
-        if offered & feature::PROTOCOL_FEATURES != 0 {
-            self.ask(Request::GetProtocolFeatures, 0, &[], &[])
-        } else {
-            self.ready = true;
-            Ok(())
         }
     }
 }

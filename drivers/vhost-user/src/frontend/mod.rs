@@ -9,8 +9,11 @@
 //! does not wait for long.
 
 mod config;
+mod healer;
 mod line;
-mod port;
+mod peer;
+mod queues;
+mod user;
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -24,7 +27,7 @@ use virtio_drivers::transport::InterruptStatus;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use self::line::Line;
-pub use self::port::{VirtioUser, VirtioUserError};
+pub use self::user::{VirtioUser, VirtioUserError};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::event::Event;
 use crate::monitor::Monitor;

@@ -1,0 +1,215 @@
+//! Keeps a started device alive while its peers come and go.
+//!
+//! Looks for the peer every few hundred bursts, sooner while nothing moves; a look is one system call that
+//! does not wait. The driver knows nothing of all this. Its counters begin anew with each start; those of the
+//! device go on: they follow at every look, and whenever [`stats`](netdev::RxQueue::stats) is asked.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netdev::{
+    Armed, Burst, Config, Device, DropCause, Pool, Port, QueueCounters, QueueStats, StartError,
+};
+
+use super::line::Line;
+
+/// Calls that moved packets between two looks for the peer; see the back end's.
+const PATIENCE: u32 = 512;
+const IDLE: u32 = 4;
+const DOWN: u32 = 64;
+
+/// How long a start that failed is not tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+pub(super) enum State {
+    /// The driver runs.
+    Up(Port),
+    /// There is no peer.
+    Down(Box<dyn Device>),
+    /// The port was stopped; what is left of it does nothing.
+    Stopped,
+}
+
+/// Counters that go on while those of the driver begin anew.
+#[derive(Default)]
+pub(super) struct Follower {
+    pub(super) counters: Arc<QueueCounters>,
+    seen: QueueStats,
+}
+
+impl Follower {
+    /// Follows counters that have just begun; what the start itself counted is not the caller's doing.
+    fn begin(&mut self, now: QueueStats) {
+        self.seen = now;
+    }
+
+    fn follow(&mut self, now: QueueStats) {
+        self.counters.follow(&self.seen, &now);
+        self.seen = now;
+    }
+}
+
+/// What the queues and controls of a started device share.
+pub(super) struct Healer {
+    pub(super) line: Rc<RefCell<Line>>,
+    pub(super) ring_memory: usize,
+    pub(super) state: State,
+    config: Config,
+    pool: Pool,
+    patience: u32,
+    /// Not before then is a start tried that has failed.
+    retry: Option<Instant>,
+    pub(super) rx: Follower,
+    pub(super) tx: Follower,
+}
+
+impl Healer {
+    /// A device that has just been started, with or without its driver.
+    pub(super) fn new(
+        line: Rc<RefCell<Line>>,
+        ring_memory: usize,
+        state: State,
+        config: &Config,
+        pool: &Pool,
+    ) -> Self {
+        let mut healer = Self {
+            line,
+            ring_memory,
+            state,
+            config: *config,
+            pool: *pool,
+            patience: 0,
+            retry: None,
+            rx: Follower::default(),
+            tx: Follower::default(),
+        };
+        healer.begin();
+        healer
+    }
+
+    #[inline]
+    pub(super) fn receive(&mut self, out: &mut Burst) -> usize {
+        let (got, cost) = match &mut self.state {
+            State::Up(port) => {
+                let got = port.rx[0].rx_burst(out);
+                (got, if got > 0 { 1 } else { IDLE })
+            }
+            _ => (0, DOWN),
+        };
+        self.spend(cost);
+        got
+    }
+
+    #[inline]
+    pub(super) fn transmit(&mut self, packets: &mut Burst) -> usize {
+        let (taken, cost) = match &mut self.state {
+            State::Up(port) => {
+                let taken = port.tx[0].tx_burst(packets);
+                (taken, if taken > 0 { 1 } else { IDLE })
+            }
+            _ => (self.lose(packets), DOWN),
+        };
+        self.spend(cost);
+        taken
+    }
+
+    #[cold]
+    fn lose(&mut self, packets: &mut Burst) -> usize {
+        let lost = packets.len();
+        if lost > 0 {
+            self.tx.counters.dropped(DropCause::LinkDown, lost as u64);
+            packets.clear();
+        }
+        lost
+    }
+
+    #[inline]
+    fn spend(&mut self, cost: u32) {
+        match self.patience.checked_sub(cost) {
+            Some(left) => self.patience = left,
+            None => self.check(),
+        }
+    }
+
+    /// Looks for the peer; stops the driver if it has gone, starts it if it is back.
+    #[cold]
+    pub(super) fn check(&mut self) {
+        self.patience = PATIENCE;
+        self.follow();
+        let (ready, lost) = {
+            let mut line = self.line.borrow_mut();
+            line.poll();
+            if self.is_broken() {
+                line.abandon();
+            }
+            (line.is_ready(), line.is_lost())
+        };
+        let was_down = matches!(self.state, State::Down(_));
+        let waiting = self.retry.is_some_and(|retry| Instant::now() < retry);
+        self.state = match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Up(port) if lost => State::Down(self.stop_driver(port)),
+            State::Down(device) if ready && !waiting => self.start_driver(device),
+            other => other,
+        };
+        if was_down {
+            self.begin();
+        }
+    }
+
+    /// Whether a ring stands still for good. The driver's own counters say so, and begin anew with it.
+    fn is_broken(&self) -> bool {
+        let State::Up(port) = &self.state else { return false };
+        [port.rx[0].stats(), port.tx[0].stats()]
+            .iter()
+            .any(|stats| stats.drops[DropCause::RingBroken] > 0)
+    }
+
+    fn start_driver(&mut self, device: Box<dyn Device>) -> State {
+        match device.start(&self.config, &self.pool) {
+            Ok(port) => {
+                self.retry = None;
+                State::Up(port)
+            }
+            Err(StartError { device, .. }) => {
+                self.retry = Some(Instant::now() + RETRY);
+                State::Down(device)
+            }
+        }
+    }
+
+    pub(super) fn stop_driver(&mut self, port: Port) -> Box<dyn Device> {
+        self.rx.follow(port.rx[0].stats());
+        self.tx.follow(port.tx[0].stats());
+        port.stop()
+    }
+
+    fn begin(&mut self) {
+        if let State::Up(port) = &self.state {
+            self.rx.begin(port.rx[0].stats());
+            self.tx.begin(port.tx[0].stats());
+        }
+    }
+
+    pub(super) fn follow(&mut self) {
+        if let State::Up(port) = &self.state {
+            self.rx.follow(port.rx[0].stats());
+            self.tx.follow(port.tx[0].stats());
+        }
+    }
+
+    pub(super) fn arm(&mut self) -> Armed {
+        self.check();
+        match &mut self.state {
+            State::Up(port) => {
+                self.line.borrow().queues[0].call.drain();
+                port.rx[0].arm()
+            }
+            State::Down(_) if self.retry.is_none() && self.line.borrow().wake().is_some() => {
+                Armed::Armed
+            }
+            _ => Armed::Unsupported,
+        }
+    }
+}
