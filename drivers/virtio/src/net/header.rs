@@ -16,9 +16,9 @@ impl Header for PlainHeader {
 
     /// Zeroes the header where it is not zero already: a line that is only read stays shared between the cores.
     ///
-    /// `num_buffers`, its last two bytes, is not looked at. A device writes 1 there into the header of a
-    /// received packet and reads it in none that was sent (virtio 1.2, 5.1.6.2: "unused on transmitted
-    /// packets"); so the header of a forwarded packet never changes.
+    /// `num_buffers`, its last two bytes, is left as it stands, which is less than virtio 1.2, 5.1.6.2 asks of a
+    /// driver (zero). A device must write 1 there into the header of a received packet and has no use for it
+    /// in a sent one; clearing it would write the line of every packet that is forwarded.
     #[inline]
     unsafe fn write_plain(header: NonNull<u8>) {
         // SAFETY: the twelve bytes are the caller's to read and write, at any alignment.

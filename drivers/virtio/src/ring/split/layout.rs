@@ -146,21 +146,16 @@ impl UsedRun {
         })
     }
 
-    /// Reads the ids of four elements from `at` on; `None` where there are fewer.
+    /// Reads the ids alone of the `N` elements from `at` on; `None` where there are fewer.
     #[inline]
-    pub(super) fn four_ids(&self, at: usize) -> Option<[u32; 4]> {
-        if at + 4 > self.count {
+    pub(super) fn ids<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
+        if at + N > self.count {
             return None;
         }
-        // SAFETY: as in `get`; `at + 3 < count`.
-        Some([0, 1, 2, 3].map(|step| unsafe { self.first.add(2 * (at + step)).read_volatile() }))
-    }
-
-    /// Reads the id of element `at` alone.
-    #[inline]
-    pub(super) fn id(&self, at: usize) -> Option<u32> {
-        // SAFETY: as in `get`.
-        (at < self.count).then(|| unsafe { self.first.add(2 * at).read_volatile() })
+        // SAFETY: as in `get`; each `at + step < count`.
+        Some(core::array::from_fn(|step| unsafe {
+            self.first.add(2 * (at + step)).read_volatile()
+        }))
     }
 }
 

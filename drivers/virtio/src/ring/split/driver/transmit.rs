@@ -31,6 +31,8 @@ pub struct SplitTransmit<H> {
     home: Pool,
     foreign: u16,
     max_frame: u16,
+    /// What `max_frame` is longer than the shortest frame.
+    span: usize,
     header: PhantomData<H>,
 }
 
@@ -62,6 +64,7 @@ impl<H: Header> SplitTransmit<H> {
             home: setup.home,
             foreign: 0,
             max_frame: setup.max_frame,
+            span: usize::from(setup.max_frame).saturating_sub(MIN_FRAME as usize),
             header: PhantomData,
         })
     }
@@ -76,8 +79,7 @@ impl<H: Header> SplitTransmit<H> {
     unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
         // SAFETY: `count` entries are free.
         let Run { ids, packets: places, .. } = unsafe { self.window.next(count) };
-        let span = usize::from(self.max_frame).saturating_sub(MIN_FRAME as usize);
-        let (home, headroom) = (self.home, self.home.headroom());
+        let (home, headroom, span) = (self.home, self.home.headroom(), self.span);
         let places = &mut places[..ids.len()];
         let (mut done, mut bytes) = (0, 0);
         while done < ids.len() {
@@ -110,9 +112,10 @@ impl<H: Header> SplitTransmit<H> {
         (done, bytes)
     }
 
-    /// Posts or drops one packet that is not plain, not of the home pool, or not of a proper size.
+    /// Posts or drops one packet that is not plain, not of the home pool, or not of a proper size; its bytes, if
+    /// posted.
     #[cold]
-    fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> Option<u64> {
+    fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> u64 {
         let cause = if packet.is_chained() || packet.wants_offload() {
             DropCause::Unsupported
         } else if packet.len() < MIN_FRAME as usize {
@@ -136,10 +139,10 @@ impl<H: Header> SplitTransmit<H> {
                 self.foreign += 1;
             }
             self.post(packet, desc);
-            return Some(len as u64);
+            return len as u64;
         };
         counters.drop(cause, 1);
-        None
+        0
     }
 
     /// Posts a packet at the next place, if there is one (there is: `transmit` takes no more than are free).
@@ -163,8 +166,8 @@ impl<H: Header> SplitTransmit<H> {
         self.window.head().wrapping_add(self.lies)
     }
 
-    /// Frees what the device has finished.
-    #[inline]
+    /// Frees what the device has finished. Once in several bursts, and so kept out of their way.
+    #[inline(never)]
     fn reclaim(&mut self, counters: &QueueCounters) {
         let pending = self.ring.load_used_index(Ordering::Acquire).wrapping_sub(self.used());
         if usize::from(pending) > self.window.outstanding() || self.broken {
@@ -241,18 +244,18 @@ impl<H: Header> SplitTransmit<H> {
     }
 }
 
-/// How many elements name the descriptors `ids`, in their order; four are compared at a time.
+/// How many elements name the descriptors `ids`, in their order; eight are compared at a time.
 #[inline]
 fn in_order(elements: &UsedRun, ids: &[u32]) -> usize {
     let mut done = 0;
-    for group in ids.chunks_exact(4) {
-        let Some([a, b, c, d]) = elements.four_ids(done) else { break };
-        if (a ^ group[0]) | (b ^ group[1]) | (c ^ group[2]) | (d ^ group[3]) != 0 {
+    for group in ids.chunks_exact(8) {
+        let Some(found) = elements.ids::<8>(done) else { break };
+        if found.iter().zip(group).fold(0, |differs, (found, id)| differs | (found ^ id)) != 0 {
             break;
         }
-        done += 4;
+        done += 8;
     }
-    while done < ids.len() && elements.id(done) == Some(ids[done]) {
+    while done < ids.len() && elements.ids(done) == Some([ids[done]]) {
         done += 1;
     }
     done
@@ -295,23 +298,21 @@ impl<H: Header> TransmitRing for SplitTransmit<H> {
             self.home = home;
         }
         let before = self.window.tail();
-        let (mut done, mut sent, mut bytes) = (0, 0, 0);
+        let (mut done, mut bytes) = (0, 0);
         let source = packets.as_mut_ptr();
         // SAFETY: zero is no more than the capacity. From here on the packets are owned by this function.
         unsafe { packets.set_len(0) };
         while done < taken {
             // SAFETY: `taken - done` packets that were not moved yet stand there, and each of the `done` took
             // one entry at most.
-            let (mut count, mut some) = unsafe { self.post_run(source.add(done), taken - done) };
+            let (count, some) = unsafe { self.post_run(source.add(done), taken - done) };
             done += count;
+            bytes += some;
             if count == 0 {
                 // SAFETY: as above.
-                let posted = self.post_odd(unsafe { source.add(done).read() }, counters);
-                (count, some) = (posted.is_some().into(), posted.unwrap_or(0));
+                bytes += self.post_odd(unsafe { source.add(done).read() }, counters);
                 done += 1;
             }
-            sent += count;
-            bytes += some;
         }
         // SAFETY: the first `taken` were moved out; the rest moves to the front, and is the burst's again.
         unsafe {
@@ -320,12 +321,12 @@ impl<H: Header> TransmitRing for SplitTransmit<H> {
             }
             packets.set_len(wanted - taken);
         }
-        if sent > 0 {
-            counters.burst(sent, bytes);
-        }
         let tail = self.window.tail();
-        let notify = tail != before && self.publisher.publish(&self.ring, tail);
-        Transmitted { taken, notify }
+        if tail == before {
+            return Transmitted { taken, notify: false };
+        }
+        counters.burst(tail.wrapping_sub(before).into(), bytes);
+        Transmitted { taken, notify: self.publisher.publish(&self.ring, tail) }
     }
 
     unsafe fn release(&mut self) {
