@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
 
-use eventloop::EventLoop;
+use eventloop::{EventLoop, Sleeper};
 use netbuf::DeviceMemory;
-use netdev::Device;
+use netdev::{Device, WakeSource};
 use plat_kvm::{ExitCode, MmioSlot, Pci};
 use virtio::net::VirtioNet;
 use virtio::transport::{BusDevice, DeviceType, MmioDevice, PciDevice, PciRegions};
@@ -16,7 +16,7 @@ use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use crate::Error;
 use crate::machine::Machine;
-use crate::params::Params;
+use crate::params::{IdlePolicy, Params};
 
 /// Largest ring that is used, in entries: more than any network device of a VMM offers.
 const MAX_RING: u16 = 1024;
@@ -27,6 +27,8 @@ const PLATFORM_KEY: &str = "virtio_mmio.device";
 /// What the bare machine gives besides ports.
 pub(crate) struct Platform {
     machine: plat_kvm::Machine,
+    /// There if the loop is to sleep, until the loop has it.
+    sleeper: Option<plat_kvm::Sleeper>,
 }
 
 impl Platform {
@@ -40,6 +42,15 @@ impl Platform {
 
     pub(crate) fn clock(&self) -> Clock {
         Clock(self.machine.clock())
+    }
+
+    /// Halts the core until an interrupt, of a device or of the timer. Without a timer it does not sleep.
+    pub(crate) fn sleeper(&mut self) -> Box<dyn Sleeper> {
+        let mut sleeper = self.sleeper.take();
+        Box::new(move |until: Option<u64>, _: &[WakeSource]| match &mut sleeper {
+            Some(sleeper) => _ = sleeper.sleep(until),
+            None => plat_kvm::idle(),
+        })
     }
 
     /// Nothing: an image runs until its machine is switched off.
@@ -91,16 +102,27 @@ fn open(mut machine: plat_kvm::Machine) -> Result<Machine, Error> {
     let words = machine.command_line().split_ascii_whitespace();
     let own: Vec<&str> = words.filter(|word| !word.starts_with(PLATFORM_KEY)).collect();
     let params = Params::from_line(own.join(" ").as_bytes())?;
+    let idle = params.get("idle")?.unwrap_or_default();
+    let mut sleeper = match idle {
+        IdlePolicy::Sleep => Some(machine.sleeper().map_err(|error| {
+            Error::Machine(alloc::format!("idle=sleep is not possible: {error}"))
+        })?),
+        IdlePolicy::Spin | IdlePolicy::Pause => None,
+    };
     let mut devices = Vec::new();
-    find_mmio(&machine, &mut devices)?;
+    find_mmio(&machine, sleeper.as_mut(), &mut devices)?;
     if let Some(pci) = machine.pci() {
-        find_pci(pci, &mut devices)?;
+        find_pci(pci, sleeper.as_mut(), &mut devices)?;
     }
-    Ok(Machine { params, devices, platform: Platform { machine } })
+    Ok(Machine { params, devices, idle, platform: Platform { machine, sleeper } })
 }
 
 /// The network devices of the PCI bus, in the bus's order.
-fn find_pci(pci: &mut Pci, devices: &mut Vec<Box<dyn Device>>) -> Result<(), Error> {
+fn find_pci(
+    pci: &mut Pci,
+    mut sleeper: Option<&mut plat_kvm::Sleeper>,
+    devices: &mut Vec<Box<dyn Device>>,
+) -> Result<(), Error> {
     let virtio = |info: &virtio_drivers::transport::pci::bus::DeviceFunctionInfo| {
         virtio_drivers::transport::pci::virtio_device_type(info) == Some(DeviceType::Network)
     };
@@ -123,7 +145,14 @@ fn find_pci(pci: &mut Pci, devices: &mut Vec<Box<dyn Device>>) -> Result<(), Err
             unsafe { PciDevice::new(access, &regions) }
         });
         match opened {
-            Ok(transport) => devices.push(network(transport.into(), devices.len())?),
+            Ok(mut transport) => {
+                // (Without an MSI-X table, as over vhost-user with vectors=0, naps bound the sleep.)
+                let sleeper = sleeper.as_deref_mut();
+                if let Some(Ok(vector)) = sleeper.map(|s| s.wake_on_pci(pci, function)) {
+                    transport.wake_by(plat_kvm::Sleeper::MSIX_ENTRY, vector);
+                }
+                devices.push(network(transport.into(), devices.len())?);
+            }
             Err(error) => return failed(&error),
         }
     }
@@ -131,11 +160,20 @@ fn find_pci(pci: &mut Pci, devices: &mut Vec<Box<dyn Device>>) -> Result<(), Err
 }
 
 /// The network devices among the virtio-mmio slots, in the order of their slots.
-fn find_mmio(machine: &plat_kvm::Machine, devices: &mut Vec<Box<dyn Device>>) -> Result<(), Error> {
+fn find_mmio(
+    machine: &plat_kvm::Machine,
+    mut sleeper: Option<&mut plat_kvm::Sleeper>,
+    devices: &mut Vec<Box<dyn Device>>,
+) -> Result<(), Error> {
     for slot in machine.mmio_slots() {
         let slot = slot.map_err(|error| Error::Usage(error.to_string()))?;
         if slot.device_id == DeviceType::Network as u32 {
-            devices.push(network(open_mmio(slot, devices.len())?.into(), devices.len())?);
+            let mut transport = open_mmio(slot, devices.len())?;
+            let sleeper = sleeper.as_deref_mut();
+            if let Some(Ok(vector)) = sleeper.map(|s| s.wake_on_mmio(&slot)) {
+                transport.wake_by(vector);
+            }
+            devices.push(network(transport.into(), devices.len())?);
         }
     }
     Ok(())

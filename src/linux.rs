@@ -1,12 +1,14 @@
 //! The machine as a Linux process: command line, shared memory, signals.
 
 use std::fmt;
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use eventloop::EventLoop;
+use eventloop::{EventLoop, Sleeper};
 use netbuf::DeviceMemory;
+use netdev::WakeSource;
 use plat_linux::{Region, StopFlag};
 
 use crate::Error;
@@ -64,6 +66,23 @@ impl Platform {
         Clock(self.clock)
     }
 
+    /// Sleeps on file descriptors.
+    pub(crate) fn sleeper(&self) -> Box<dyn Sleeper> {
+        let clock = self.clock;
+        Box::new(move |until: Option<u64>, sources: &[WakeSource]| {
+            let fds: Vec<RawFd> = sources
+                .iter()
+                .filter_map(|source| if let WakeSource::Fd(fd) = *source { Some(fd) } else { None })
+                .collect();
+            let left = until.map(|until| clock.to_duration(until.saturating_sub(clock.now())));
+            // A descriptor that cannot be waited for is found by the next poll; waiting for a moment keeps an
+            // error that repeats from taking the whole core.
+            if plat_linux::wait_readable(&fds, left).is_err() {
+                std::thread::yield_now();
+            }
+        })
+    }
+
     /// Makes the loop end at a signal, or after the duration that was asked for.
     pub(crate) fn prepare<'a>(&'a self, event_loop: &mut EventLoop<'a, Clock>) {
         event_loop.add(|turn| {
@@ -107,6 +126,7 @@ pub fn run(function: fn(Machine) -> Result<(), Error>) -> ExitCode {
 
 fn open(cli: Cli) -> Result<Machine, Error> {
     let params = Params::from_words(cli.params.iter().map(String::as_str))?;
+    let idle = params.get("idle")?.unwrap_or_default();
     if let Some(core) = cli.core {
         plat_linux::pin_to_core(core).map_err(|error| Error::Usage(error.to_string()))?;
     }
@@ -120,9 +140,6 @@ fn open(cli: Cli) -> Result<Machine, Error> {
         devices.push(device.map_err(|reason| Error::Open { port, reason: reason.to_string() })?);
     }
     let clock = plat_linux::Clock::new();
-    Ok(Machine {
-        params,
-        devices,
-        platform: Platform { memory, clock, stop, duration: cli.duration },
-    })
+    let platform = Platform { memory, clock, stop, duration: cli.duration };
+    Ok(Machine { params, devices, idle, platform })
 }

@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use eventloop::{EventLoop, Meter};
+use eventloop::{Clock as _, EventLoop, Idle, Meter};
 use netbuf::{Pool, PoolConfig};
 use netdev::{Config, Device, Port};
 
 use crate::Error;
-use crate::params::Params;
+use crate::params::{IdlePolicy, Params};
 
 #[cfg(all(feature = "kvm", not(feature = "linux")))]
 use crate::kvm::{Clock, Platform};
@@ -29,8 +29,15 @@ pub struct Machine {
     pub params: Params,
     /// The devices, in the order in which the command line or the buses name them.
     pub devices: Vec<Box<dyn Device>>,
+    pub(crate) idle: IdlePolicy,
     pub(crate) platform: Platform,
 }
+
+/// Turns without a packet before the loop sleeps, where it may.
+const TURNS_AWAKE: u32 = 1000;
+
+/// Longest sleep in fractions of a second, while a device cannot wake the machine.
+const NAPS_PER_SECOND: u64 = 10_000;
 
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,7 +95,7 @@ impl Machine {
 
     /// An event loop that prints a line per second on `ports` (rates, cycles per packet, burst fill, drops), and ends
     /// when the machine is asked to.
-    pub fn event_loop<'a>(&'a self, ports: &[Port]) -> EventLoop<'a, Clock> {
+    pub fn event_loop<'a>(&'a mut self, ports: &[Port]) -> EventLoop<'a, Clock> {
         let clock = self.clock();
         let mut meter = Meter::new(&clock);
         for port in ports {
@@ -97,6 +104,14 @@ impl Machine {
         let mut event_loop = EventLoop::new(clock);
         event_loop.every(Duration::from_secs(1), move |tick| {
             crate::println!("{}", meter.read(tick));
+        });
+        let nap = clock.hz() / NAPS_PER_SECOND;
+        event_loop.idle(match self.idle {
+            IdlePolicy::Spin => Idle::Spin,
+            IdlePolicy::Pause => Idle::Pause,
+            IdlePolicy::Sleep => {
+                Idle::Sleep { after: TURNS_AWAKE, nap, sleeper: self.platform.sleeper() }
+            }
         });
         self.platform.prepare(&mut event_loop);
         crate::println!("barewire: polling {} ports{}", ports.len(), self.platform.uptime());

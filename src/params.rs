@@ -62,6 +62,31 @@ impl Value for u32 {
     }
 }
 
+/// What the event loop does when there is nothing to do, as `idle=` takes it. Every network function accepts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdlePolicy {
+    /// Polls again at once.
+    Spin,
+    /// Polls again after a short pause of the core.
+    #[default]
+    Pause,
+    /// Sleeps until a device or a peer wakes the core, after a while without packets.
+    Sleep,
+}
+
+impl Value for IdlePolicy {
+    const ACCEPTED: &'static str = "spin, pause or sleep";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "spin" => Some(Self::Spin),
+            "pause" => Some(Self::Pause),
+            "sleep" => Some(Self::Sleep),
+            _ => None,
+        }
+    }
+}
+
 /// An IPv4 address with its network, as `netdev.ip=` takes it: `ADDRESS/PREFIX[:GATEWAY]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4Interface {
@@ -213,7 +238,7 @@ impl Params {
         match self.0.iter().find(|p| !p.read.get()) {
             None => Ok(()),
             Some(param) => Err(ParamError::new(format_args!(
-                "the parameter `{}` is unknown; accepted: {known}",
+                "the parameter `{}` is unknown; accepted: {known}, idle=spin|pause|sleep",
                 param.key
             ))),
         }

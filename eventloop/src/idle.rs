@@ -10,20 +10,15 @@ pub trait Sleeper {
     /// Returns when one of `sources` fires, when the clock reaches `until` (in cycles of the loop's clock; `None`:
     /// never), or earlier for any reason. The queues are armed when this is called: a source that has fired
     /// before the sleep begins must end it at once.
-    fn sleep(&mut self, until: Option<u64>, sources: &Sources<'_>);
+    fn sleep(&mut self, until: Option<u64>, sources: &[WakeSource]);
 }
 
 /// Every closure of the right shape is a sleeper.
-impl<F: FnMut(Option<u64>, &Sources<'_>)> Sleeper for F {
-    fn sleep(&mut self, until: Option<u64>, sources: &Sources<'_>) {
+impl<F: FnMut(Option<u64>, &[WakeSource])> Sleeper for F {
+    fn sleep(&mut self, until: Option<u64>, sources: &[WakeSource]) {
         self(until, sources);
     }
 }
-
-/// Tells what to sleep on: calls what it is given for each source. Asked anew before every sleep, because
-/// sources change when a peer reconnects; usually calls [`Control::wake_sources`](netdev::Control::wake_sources)
-/// of each port.
-pub type Sources<'a> = dyn Fn(&mut dyn FnMut(WakeSource)) + 'a;
 
 /// The idle policy.
 #[derive(Default)]
@@ -43,8 +38,6 @@ pub enum Idle<'a> {
         nap: u64,
         /// The platform's sleep.
         sleeper: Box<dyn Sleeper + 'a>,
-        /// What to sleep on.
-        sources: Box<Sources<'a>>,
     },
 }
 

@@ -59,7 +59,7 @@ mod turn;
 mod usage;
 
 pub use clock::Clock;
-pub use idle::{Idle, Sleeper, Sources};
+pub use idle::{Idle, Sleeper};
 pub use meter::{Meter, PortReport, Rates, Report};
 pub use run::EventLoop;
 pub use timers::Tick;

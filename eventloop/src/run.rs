@@ -175,7 +175,7 @@ impl<'a, C: Clock> EventLoop<'a, C> {
         self.usage.empty_polls += turn.empty_polls;
         let awake =
             turn.stop || turn.packets > 0 || turn.arms == Arms::Pending || self.is_stopped();
-        let Idle::Sleep { nap, sleeper, sources, .. } = &mut self.idle else { return turn.stop };
+        let Idle::Sleep { nap, sleeper, .. } = &mut self.idle else { return turn.stop };
         if !awake {
             let deadline = self.timers.next();
             let until = if turn.arms == Arms::All {
@@ -184,7 +184,7 @@ impl<'a, C: Clock> EventLoop<'a, C> {
                 Some(deadline.unwrap_or(u64::MAX).min(now.saturating_add(*nap)))
             };
             self.usage.sleeps += 1;
-            sleeper.sleep(until, sources);
+            sleeper.sleep(until, &turn.sources);
         }
         turn.stop
     }

@@ -3,7 +3,11 @@
 //! The same poller runs in two modes: to move packets and, before a sleep, to arm its queues. It need not know:
 //! in the second, [`Turn::receive`] arms instead of receiving, and gives no packet.
 
-use netdev::{Armed, Burst, DropCause, RxQueue, TxQueue};
+use arrayvec::ArrayVec;
+use netdev::{Armed, Burst, DropCause, RxQueue, TxQueue, WakeSource};
+
+/// Most sources that a sleep can have; queues beyond them bound it to a nap.
+const SOURCES: usize = 64;
 
 /// What a poller is given. It receives through it, so that the loop knows of work and can sleep when there is none.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Turn {
     pub(crate) polls: u64,
     pub(crate) empty_polls: u64,
     pub(crate) arms: Arms,
+    /// What the armed queues wake by.
+    pub(crate) sources: ArrayVec<WakeSource, SOURCES>,
     pub(crate) stop: bool,
 }
 
@@ -32,8 +38,16 @@ pub(crate) enum Arms {
 
 impl Turn {
     pub(crate) fn new(now: u64, arming: bool) -> Self {
-        let (packets, polls, empty_polls) = (0, 0, 0);
-        Self { now, arming, packets, polls, empty_polls, arms: Arms::Nothing, stop: false }
+        Self {
+            now,
+            arming,
+            packets: 0,
+            polls: 0,
+            empty_polls: 0,
+            arms: Arms::Nothing,
+            sources: ArrayVec::new(),
+            stop: false,
+        }
     }
 
     /// When the turn began, in cycles of the loop's clock. Costs nothing.
@@ -94,5 +108,10 @@ impl Turn {
             (Armed::Unsupported, _) | (Armed::Armed, Arms::Blind) => Arms::Blind,
             (Armed::Armed, _) => Arms::All,
         };
+        queue.wake_sources(&mut |source| {
+            if self.sources.try_push(source).is_err() {
+                self.arms = Arms::Blind;
+            }
+        });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventloop::{Clock, EventLoop, Idle, Meter, Sources, Usage};
+use eventloop::{Clock, EventLoop, Idle, Meter, Usage};
 use netbuf::{DeviceMemory, Pool, PoolConfig};
 use netdev::{Armed, Burst, Config, DropCause, QueueCounters, RxQueue, WakeSource, loopback};
 
@@ -77,6 +77,10 @@ impl RxQueue for Scripted {
     fn arm(&mut self) -> Armed {
         self.log.borrow_mut().push("arm");
         self.arms.pop_front().unwrap_or(Armed::Armed)
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        each(WakeSource::Fd(9));
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {
@@ -264,19 +268,14 @@ fn sleeping(
     if let Some(cycles) = timer {
         event_loop.after(millis(cycles), |_| ());
     }
-    let sleeper = |until: Option<u64>, sources: &Sources<'_>| {
+    let sleeper = |until: Option<u64>, sources: &[WakeSource]| {
         log.borrow_mut().push("sleep");
-        sources(&mut |source| assert_eq!(source, WakeSource::Fd(9)));
+        assert_eq!(sources, [WakeSource::Fd(9)]);
         untils.borrow_mut().push(until);
         stop.store(untils.borrow().len() == sleeps, Ordering::Relaxed);
         clock.pass(100);
     };
-    event_loop.stop_when(&stop).idle(Idle::Sleep {
-        after: 2,
-        nap: 50,
-        sleeper: Box::new(sleeper),
-        sources: Box::new(|each| each(WakeSource::Fd(9))),
-    });
+    event_loop.stop_when(&stop).idle(Idle::Sleep { after: 2, nap: 50, sleeper: Box::new(sleeper) });
     let usage = event_loop.run(|turn| {
         turn.receive(&mut queue, &mut Burst::new());
     });
@@ -317,8 +316,7 @@ fn one_pending_queue_keeps_the_loop_awake_whatever_the_others_say() {
     event_loop.idle(Idle::Sleep {
         after: 0,
         nap: 50,
-        sleeper: Box::new(|_: Option<u64>, _: &Sources<'_>| panic!("slept over a packet")),
-        sources: Box::new(|_| ()),
+        sleeper: Box::new(|_: Option<u64>, _: &[WakeSource]| panic!("slept over a packet")),
     });
     let mut turns = 0;
     event_loop.run(|turn| {

@@ -156,16 +156,9 @@ impl QueueCounters {
         add(&self.notifications, 1);
     }
 
-    /// Counts `packets` dropped for one cause. To be called on an `Arc<QueueCounters>` too, where the name
-    /// [`drop`](Self::drop) finds `Arc`'s destructor.
+    /// Counts `packets` dropped for one cause.
     #[cold]
     pub fn dropped(&self, cause: DropCause, packets: u64) {
-        add(&self.drops[cause as usize], packets);
-    }
-
-    /// As [`dropped`](Self::dropped).
-    #[cold]
-    pub fn drop(&self, cause: DropCause, packets: u64) {
         add(&self.drops[cause as usize], packets);
     }
 

@@ -74,15 +74,6 @@ impl fmt::Display for Unsupported {
 
 impl core::error::Error for Unsupported {}
 
-/// Something that the platform can sleep on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WakeSource {
-    /// A file descriptor of a Linux process that becomes readable.
-    Fd(i32),
-    /// An interrupt vector of the bare machine.
-    Vector(u8),
-}
-
 /// The controls of a running port. Off the packet path: these may be slow.
 pub trait Control {
     /// The link's state, read now.
@@ -116,12 +107,6 @@ pub trait Control {
     fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
         let _ = on;
         Err(Unsupported("switching all-multicast mode"))
-    }
-
-    /// Tells `each` what to sleep on while the receive queues are armed. Asked before every sleep: the
-    /// sources change when a peer reconnects.
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        let _ = each;
     }
 
     /// Stops the device and takes back what it was started with; called by [`Port::stop`].

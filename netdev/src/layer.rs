@@ -13,7 +13,7 @@ use netbuf::Pool;
 
 use crate::{
     Config, Control, Device, Info, Link, MacAddress, Port, RxQueue, StartError, TxQueue,
-    Unsupported, WakeSource,
+    Unsupported,
 };
 
 /// What tells a wrapper the time: nanoseconds, cycles or a test's own count. Called once per burst.
@@ -102,10 +102,6 @@ impl<L: Layer> Control for LayeredControl<L> {
 
     fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
         self.inner.set_all_multicast(on)
-    }
-
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        self.inner.wake_sources(each);
     }
 
     /// The wrapped queues go to the inner control as they are: a driver sees queues as trait objects, so all

@@ -33,11 +33,11 @@ mod queue;
 
 pub use config::Config;
 pub use counters::{DropCause, Drops, QueueCounters, QueueStats};
-pub use device::{Control, Device, Link, Port, Unsupported, WakeSource};
+pub use device::{Control, Device, Link, Port, Unsupported};
 pub use error::{StartError, StartFailure};
 pub use info::{Info, Offloads, RingLimits};
 pub use layer::{TimeSource, call_counter};
 pub use mac::{MacAddress, ParseMacError};
 pub use netbuf::{BURST, Burst, Netbuf, Pool};
-pub use queue::{Armed, RxQueue, TxQueue};
+pub use queue::{Armed, RxQueue, TxQueue, WakeSource};
 pub use tap::Direction;

@@ -18,6 +18,15 @@ pub enum Armed {
     Unsupported,
 }
 
+/// Something that the platform can sleep on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WakeSource {
+    /// A file descriptor of a Linux process that becomes readable.
+    Fd(i32),
+    /// An interrupt vector of the bare machine.
+    Vector(u8),
+}
+
 /// A queue that packets come out of. One owner; polled.
 pub trait RxQueue {
     /// Appends what has been received to `out`, as far as there is room; how many. Also refills the
@@ -28,6 +37,12 @@ pub trait RxQueue {
     /// disarms. Checks for packets after arming, so that none is slept over.
     fn arm(&mut self) -> Armed {
         Armed::Unsupported
+    }
+
+    /// Tells `each` what wakes the sleeper once the queue is armed. Asked after every [`arm`](Self::arm): the sources
+    /// change when a peer reconnects.
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        let _ = each;
     }
 
     /// The live counters: written by the polling core, readable from any.

@@ -16,7 +16,7 @@ use arrayvec::ArrayVec;
 use netbuf::{BURST, Burst, Netbuf};
 
 use crate::layer::{self, Layer, Place};
-use crate::{Armed, Device, QueueCounters, RxQueue, TimeSource, TxQueue};
+use crate::{Armed, Device, QueueCounters, RxQueue, TimeSource, TxQueue, WakeSource};
 
 /// Which way a frame went, seen from the network function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +136,10 @@ impl RxQueue for TapRx {
 
     fn arm(&mut self) -> Armed {
         self.inner.arm()
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.inner.wake_sources(each);
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

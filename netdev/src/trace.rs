@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use netbuf::{BURST, Burst, Netbuf};
 
 use crate::layer::{self, Layer, Place};
-use crate::{Armed, Device, Direction, QueueCounters, RxQueue, TimeSource, TxQueue};
+use crate::{Armed, Device, Direction, QueueCounters, RxQueue, TimeSource, TxQueue, WakeSource};
 
 /// One burst that moved, or was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,10 @@ impl RxQueue for TraceRx {
 
     fn arm(&mut self) -> Armed {
         self.inner.arm()
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.inner.wake_sources(each);
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

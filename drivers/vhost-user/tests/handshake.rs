@@ -226,7 +226,7 @@ fn an_armed_queue_is_woken_by_a_kick() {
     let mut bench = Bench::new("arm");
     let sources = |bench: &Bench| {
         let mut fds = Vec::new();
-        bench.port.control.wake_sources(&mut |source| match source {
+        bench.port.rx[0].wake_sources(&mut |source| match source {
             WakeSource::Fd(fd) => fds.push(fd),
             WakeSource::Vector(_) => panic!("a process has no vectors"),
         });

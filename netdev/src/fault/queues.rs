@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use netbuf::Burst;
 
 use super::injector::Injector;
-use crate::{Armed, DropCause, QueueCounters, QueueStats, RxQueue, TxQueue};
+use crate::{Armed, DropCause, QueueCounters, QueueStats, RxQueue, TxQueue, WakeSource};
 
 /// Own counters that follow an inner queue's drops and notifications.
 #[derive(Default)]
@@ -76,6 +76,10 @@ impl RxQueue for FaultRx {
     /// Packets that are held back count as pending: only polling brings them out.
     fn arm(&mut self) -> Armed {
         if self.injector.is_empty() { self.inner.arm() } else { Armed::PacketsPending }
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.inner.wake_sources(each);
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

@@ -177,6 +177,10 @@ impl RxQueue for Rx {
         self.shared.borrow_mut().arm(self.ring)
     }
 
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.shared.borrow().wake_sources(each);
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         &self.counters
     }
@@ -229,10 +233,6 @@ impl Control for Controls {
 
     fn set_all_multicast(&mut self, _on: bool) -> Result<(), Unsupported> {
         Ok(())
-    }
-
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        self.shared.borrow().wake_sources(each);
     }
 
     fn stop(

@@ -39,6 +39,16 @@ impl RxQueue for Rx {
         self.healer.borrow_mut().arm()
     }
 
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        let healer = self.healer.borrow();
+        if let State::Up(port) = &healer.state {
+            port.rx[0].wake_sources(each);
+        }
+        if let Some(fd) = healer.line.borrow().wake() {
+            each(WakeSource::Fd(fd.as_raw_fd()));
+        }
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         &self.counters
     }
@@ -86,16 +96,6 @@ impl Control for Controls {
 
     fn mac(&self) -> MacAddress {
         self.mac
-    }
-
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        let healer = self.healer.borrow();
-        if let State::Up(port) = &healer.state {
-            port.control.wake_sources(each);
-        }
-        if let Some(fd) = healer.line.borrow().wake() {
-            each(WakeSource::Fd(fd.as_raw_fd()));
-        }
     }
 
     fn stop(

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use netbuf::Pool;
-use netdev::{Config, QueueCounters, RxQueue, StartFailure, TxQueue, WakeSource};
+use netdev::{Config, QueueCounters, RxQueue, StartFailure, TxQueue};
 
 use super::config_space::{RX, TX, read_offer};
 use super::running::Running;
@@ -26,7 +26,6 @@ pub(super) struct Started {
     pub(super) tx: Box<dyn TxQueue>,
     pub(super) negotiated: Negotiated,
     pub(super) running: Running,
-    pub(super) wakes: Option<WakeSource>,
 }
 
 /// Resets the device. `Err` where it does not confirm: it may still access memory.
@@ -80,14 +79,13 @@ pub(super) fn start<T: DoorbellTransport>(
     let rx_bell = transport.doorbell(RX).map_err(StartFailure::Device)?;
     let tx_bell = transport.doorbell(TX).map_err(StartFailure::Device)?;
 
-    let wakes = transport.wake_source(RX);
     let running = Running::new();
     let mut rx = Receiver {
         ring: rx_ring,
         doorbell: rx_bell,
         counters: Arc::new(QueueCounters::default()),
         running: running.clone(),
-        wakes: wakes.is_some(),
+        wake: transport.wake_source(RX),
     };
     let tx = Sender {
         ring: tx_ring,
@@ -100,7 +98,7 @@ pub(super) fn start<T: DoorbellTransport>(
     transport.set_status(agreed() | DeviceStatus::DRIVER_OK);
     // (Not counted: statistics start at zero.)
     rx.doorbell.ring();
-    Ok(Started { rx: Box::new(rx), tx: Box::new(tx), negotiated, running, wakes })
+    Ok(Started { rx: Box::new(rx), tx: Box::new(tx), negotiated, running })
 }
 
 fn agreed() -> DeviceStatus {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use netdev::{Control, Device, Link, MacAddress, RxQueue, TxQueue, WakeSource};
+use netdev::{Control, Device, Link, MacAddress, RxQueue, TxQueue};
 
 use super::VirtioNet;
 use super::bring_up::reset;
@@ -17,7 +17,6 @@ pub(super) struct NetControl<T: DoorbellTransport> {
     pub(super) device: VirtioNet<T>,
     pub(super) negotiated: Negotiated,
     pub(super) running: Running,
-    pub(super) wake: Option<WakeSource>,
 }
 
 impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
@@ -33,10 +32,6 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
 
     fn mac(&self) -> MacAddress {
         self.device.mac()
-    }
-
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        self.wake.into_iter().for_each(each);
     }
 
     /// Resets the device. A device that does not confirm may still write to the buffers that it was given:

@@ -114,7 +114,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
         match bring_up::start(&mut self, config, pool) {
-            Ok(Started { rx, tx, negotiated, running, mut wakes }) => {
+            Ok(Started { rx, tx, negotiated, running }) => {
                 let mut info = self.info();
                 info.max_frame = negotiated.max_frame.into();
                 info.offloads = negotiated.offloads;
@@ -122,8 +122,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 info.rx_ring.min = negotiated.rx_ring;
                 info.tx_ring.max = negotiated.tx_ring;
                 info.tx_ring.min = negotiated.tx_ring;
-                let wake = wakes.take();
-                let control = NetControl { device: *self, negotiated, running, wake };
+                let control = NetControl { device: *self, negotiated, running };
                 Ok(Port {
                     info,
                     rx: alloc::vec![rx],

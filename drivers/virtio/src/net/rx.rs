@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use netdev::{Armed, Burst, QueueCounters, RxQueue};
+use netdev::{Armed, Burst, QueueCounters, RxQueue, WakeSource};
 
 use super::running::Running;
 use crate::ring::ReceiveRing;
@@ -14,8 +14,8 @@ pub(super) struct Receiver<R: ReceiveRing, D: Doorbell> {
     pub(super) doorbell: D,
     pub(super) counters: Arc<QueueCounters>,
     pub(super) running: Running,
-    /// Whether anything wakes a sleeper.
-    pub(super) wakes: bool,
+    /// What wakes a sleeper, if anything does.
+    pub(super) wake: Option<WakeSource>,
 }
 
 impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
@@ -32,13 +32,17 @@ impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
     }
 
     fn arm(&mut self) -> Armed {
-        if !self.wakes || !self.running.get() {
+        if self.wake.is_none() || !self.running.get() {
             Armed::Unsupported
         } else if self.ring.arm() {
             Armed::Armed
         } else {
             Armed::PacketsPending
         }
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.wake.into_iter().for_each(each);
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

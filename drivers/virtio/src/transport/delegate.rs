@@ -53,6 +53,7 @@ macro_rules! delegate_transport {
                 driver_area: virtio_drivers::PhysAddr,
                 device_area: virtio_drivers::PhysAddr,
             ) {
+                self.before_queue_set(queue);
                 self.inner.queue_set(queue, size, descriptors, driver_area, device_area);
             }
 

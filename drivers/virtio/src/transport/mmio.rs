@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use netdev::WakeSource;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
 
 use super::delegate::delegate_transport;
@@ -23,6 +24,8 @@ const CONFIG: usize = 0x100;
 pub struct MmioDevice {
     inner: MmioTransport<'static>,
     base: NonNull<u8>,
+    /// The interrupt vector of the device's line, if the platform has one.
+    wake: Option<u8>,
 }
 
 impl MmioDevice {
@@ -51,13 +54,23 @@ impl MmioDevice {
         // SAFETY: as the caller promised.
         let inner = unsafe { MmioTransport::new(base.cast::<VirtIOHeader>(), len) };
         match inner {
-            Ok(inner) => Ok(Self { inner, base }),
+            Ok(inner) => Ok(Self { inner, base, wake: None }),
             Err(MmioError::InvalidDeviceID(_)) => {
                 Err(TransportError::UnknownDevice(read(DEVICE_ID)))
             }
             Err(_) => Err(TransportError::Malformed("the registers change while they are read")),
         }
     }
+}
+
+impl MmioDevice {
+    /// States that the device's interrupt line has been given `vector`: its receive queues can wake a sleeper.
+    pub fn wake_by(&mut self, vector: u8) {
+        self.wake = Some(vector);
+    }
+
+    /// Nothing: the device has one line for all its queues.
+    fn before_queue_set(&mut self, _queue: u16) {}
 }
 
 delegate_transport!(MmioDevice);
@@ -68,6 +81,10 @@ impl DoorbellTransport for MmioDevice {
     fn doorbell(&mut self, queue: u16) -> Result<BusDoorbell, &'static str> {
         // SAFETY: the register lies inside the window, which is valid for ever and aligned.
         Ok(unsafe { BusDoorbell::long(self.base.add(QUEUE_NOTIFY).cast(), queue) })
+    }
+
+    fn wake_source(&self, _queue: u16) -> Option<WakeSource> {
+        self.wake.map(WakeSource::Vector)
     }
 }
 

@@ -3,6 +3,7 @@
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use netdev::WakeSource;
 use virtio_drivers::transport::pci::bus::ConfigurationAccess;
 use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
 use virtio_drivers::transport::{DeviceStatus, Transport};
@@ -14,6 +15,7 @@ use super::{BusDoorbell, DoorbellTransport, PciRegions, Span, TransportError};
 
 /// Byte offsets in `virtio_pci_common_cfg` (virtio 1.2, 4.1.4.3).
 const QUEUE_SELECT: usize = 22;
+const QUEUE_MSIX_VECTOR: usize = 26;
 const QUEUE_NOTIFY_OFF: usize = 30;
 
 /// The command register: memory decoding, bus mastering, and no INTx (queues are polled).
@@ -28,6 +30,16 @@ pub struct PciDevice {
     common: NonNull<u8>,
     notify: Span,
     notify_multiplier: u32,
+    wake: Option<Wake>,
+}
+
+/// How a receive queue wakes a sleeper.
+#[derive(Clone, Copy, Debug)]
+struct Wake {
+    /// Entry of the function's MSI-X table.
+    entry: u16,
+    /// The interrupt vector that the platform wrote there.
+    vector: u8,
 }
 
 impl PciDevice {
@@ -60,8 +72,36 @@ impl PciDevice {
             common,
             notify: regions.notify,
             notify_multiplier: regions.notify_multiplier,
+            wake: None,
         })
     }
+
+    /// States that entry `entry` of the function's MSI-X table, which is on, raises `vector`: receive queues that
+    /// are started from now on can wake a sleeper.
+    pub fn wake_by(&mut self, entry: u16, vector: u8) {
+        self.wake = Some(Wake { entry, vector });
+    }
+
+    /// Names the MSI-X entry of a receive queue, before the queue is enabled (virtio 1.2, 4.1.5.1.3). A device
+    /// that refuses it cannot wake anybody.
+    fn before_queue_set(&mut self, queue: u16) {
+        let Some(wake) = self.wake.filter(|_| is_receive(queue)) else { return };
+        // SAFETY: both registers lie in the common structure, as in `doorbell`.
+        let accepted = unsafe {
+            self.common.add(QUEUE_SELECT).cast::<u16>().write_volatile(queue);
+            let register = self.common.add(QUEUE_MSIX_VECTOR).cast::<u16>();
+            register.write_volatile(wake.entry);
+            register.read_volatile() == wake.entry
+        };
+        if !accepted {
+            self.wake = None;
+        }
+    }
+}
+
+/// Receive queues have the even numbers (virtio 1.2, 5.1.2).
+fn is_receive(queue: u16) -> bool {
+    queue.is_multiple_of(2)
 }
 
 impl Drop for PciDevice {
@@ -91,6 +131,10 @@ impl DoorbellTransport for PciDevice {
             .ok_or("a queue's doorbell is not aligned")?;
         // SAFETY: inside the notify structure, which lies inside a mapped BAR, and aligned: just compared.
         Ok(unsafe { BusDoorbell::word(register.cast(), queue) })
+    }
+
+    fn wake_source(&self, queue: u16) -> Option<WakeSource> {
+        self.wake.filter(|_| is_receive(queue)).map(|wake| WakeSource::Vector(wake.vector))
     }
 }
 

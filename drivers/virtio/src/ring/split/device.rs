@@ -109,7 +109,7 @@ impl SplitDevice {
     fn break_ring(&mut self, counters: &QueueCounters) {
         if !self.broken {
             self.broken = true;
-            counters.drop(DropCause::RingBroken, 1);
+            counters.dropped(DropCause::RingBroken, 1);
         }
     }
 

@@ -149,7 +149,7 @@ impl SplitDevice {
         done: &mut Done,
     ) {
         if head >= self.ring.size().get() {
-            counters.drop(DropCause::BadDescriptor, 1);
+            counters.dropped(DropCause::BadDescriptor, 1);
             return;
         }
         done.push(head, 0);
@@ -163,7 +163,7 @@ impl SplitDevice {
                 received.bytes += len as u64;
             }
             Err(cause) => {
-                counters.drop(cause, 1);
+                counters.dropped(cause, 1);
                 // Empty again, for the next frame; cutting to nothing cannot fail.
                 let _ = packet.truncate(0);
             }

@@ -193,11 +193,11 @@ impl SplitDevice {
                 if head < self.ring.size().get() {
                     sent.done.push(head, 0);
                 }
-                counters.drop(DropCause::BadDescriptor, 1);
+                counters.dropped(DropCause::BadDescriptor, 1);
                 true
             }
             Scattered::Unsendable(cause) => {
-                counters.drop(cause, 1);
+                counters.dropped(cause, 1);
                 false
             }
         }

@@ -155,23 +155,23 @@ impl<H: Header> SplitReceive<H> {
         let oldest = self.window.promote(id, &self.ring);
         let Some(mut packet) = oldest.and_then(|()| self.window.take_oldest()) else {
             self.lies = self.lies.wrapping_add(1);
-            counters.drop(DropCause::BadDescriptor, 1);
+            counters.dropped(DropCause::BadDescriptor, 1);
             return 0;
         };
         let frame = len.checked_sub(H::BYTES.into()).filter(|&frame| frame >= MIN_FRAME);
         let Some(frame) = frame else {
-            counters.drop(DropCause::Undersize, 1);
+            counters.dropped(DropCause::Undersize, 1);
             return 0;
         };
         if frame > self.pool.room().into() {
-            counters.drop(DropCause::BadDescriptor, 1);
+            counters.dropped(DropCause::BadDescriptor, 1);
             return 0;
         }
         let fits = u16::try_from(frame).ok().filter(|&frame| frame <= self.max_frame);
         let Some(()) =
             fits.and_then(|len| packet.set_received(self.pool.headroom(), len, self.port))
         else {
-            counters.drop(DropCause::Oversize, 1);
+            counters.dropped(DropCause::Oversize, 1);
             return 0;
         };
         out.push(packet);
@@ -204,7 +204,7 @@ impl<H: Header> SplitReceive<H> {
     fn break_down(&mut self, counters: &QueueCounters) -> usize {
         if !self.broken {
             self.broken = true;
-            counters.drop(DropCause::RingBroken, 1);
+            counters.dropped(DropCause::RingBroken, 1);
         }
         0
     }

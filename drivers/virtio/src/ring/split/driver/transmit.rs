@@ -141,7 +141,7 @@ impl<H: Header> SplitTransmit<H> {
             self.post(packet, desc);
             return len as u64;
         };
-        counters.drop(cause, 1);
+        counters.dropped(cause, 1);
         0
     }
 
@@ -230,7 +230,7 @@ impl<H: Header> SplitTransmit<H> {
             Some(packet) => free_one(packet, &self.home, &mut self.foreign),
             None => {
                 self.lies = self.lies.wrapping_add(1);
-                counters.drop(DropCause::BadDescriptor, 1);
+                counters.dropped(DropCause::BadDescriptor, 1);
             }
         }
     }
@@ -239,7 +239,7 @@ impl<H: Header> SplitTransmit<H> {
     fn break_down(&mut self, counters: &QueueCounters) {
         if !self.broken {
             self.broken = true;
-            counters.drop(DropCause::RingBroken, 1);
+            counters.dropped(DropCause::RingBroken, 1);
         }
     }
 }
