@@ -19,7 +19,7 @@ pub struct Config {
     /// Offloads that must be had; start fails without them.
     pub offloads: Offloads,
     /// Largest frame to receive and send, in bytes, L2 header included, FCS excluded; `None`: what the
-    /// device says, or 1518 (a VLAN tag included).
+    /// device says, as far as one buffer of the pool holds it.
     pub max_frame: Option<u32>,
 }
 

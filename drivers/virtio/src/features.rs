@@ -62,9 +62,6 @@ pub const HEADER_BYTES: u16 = 12;
 /// Bytes of an Ethernet header.
 const ETHERNET: u32 = 14;
 
-/// `max_frame` where neither device nor network function says: 1,500 bytes, Ethernet header and a VLAN tag.
-const DEFAULT_MAX_FRAME: u32 = 1518;
-
 /// Offloads that this driver implements. None yet.
 const IMPLEMENTED: Offloads = Offloads::empty();
 
@@ -178,8 +175,7 @@ fn ring_size(asked: Option<u16>, limits: RingLimits) -> Result<u16, StartFailure
 /// What was asked for, if device and buffers allow it; else what the device says, as far as a buffer holds it.
 fn max_frame(offer: &Offer, config: &Config, limits: &Limits) -> Result<u16, StartFailure> {
     let most = offer.max_frame().min(limits.room.into());
-    let says = if offer.mtu.is_some() { offer.max_frame() } else { DEFAULT_MAX_FRAME };
-    let frame = config.max_frame.unwrap_or(says.min(most));
+    let frame = config.max_frame.unwrap_or(most);
     match u16::try_from(frame) {
         Ok(fits) if (ETHERNET..=most).contains(&frame) => Ok(fits),
         _ => Err(StartFailure::MaxFrame { asked: frame, max: most }),
@@ -209,7 +205,7 @@ mod tests {
         let all = Features::all();
         let got = negotiate(&offer(all), &Config::default(), &POOL).unwrap();
         assert_eq!(got.features, HARMLESS);
-        assert_eq!((got.rx_ring, got.tx_ring, got.max_frame), (256, 64, 1518));
+        assert_eq!((got.rx_ring, got.tx_ring, got.max_frame), (256, 64, 2048));
     }
 
     #[test]

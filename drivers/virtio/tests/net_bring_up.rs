@@ -63,7 +63,7 @@ fn features_changing_between_open_and_start() {
     let mut bench = Bench::new(fake);
     assert_eq!(bench.fake.0.borrow().accepted, 1 << 32);
     assert!(bench.port.control.link().up, "without STATUS the link counts as up");
-    assert_eq!(bench.port.info.max_frame, 1518);
+    assert_eq!(bench.port.info.max_frame, 2048);
     bench.assert_flows();
     bench.assert_stops();
 }

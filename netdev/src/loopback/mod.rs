@@ -27,7 +27,6 @@ use queues::{LoopbackRx, LoopbackTx};
 
 /// Entries of a ring, where the configuration names none.
 const DEFAULT_RING: u16 = 256;
-const DEFAULT_MAX_FRAME: u32 = 1518;
 
 const INFO: Info = Info {
     driver: "loopback",
@@ -109,7 +108,7 @@ impl Loopback {
             return Err(StartFailure::Offloads(missing));
         }
         let room = u32::from(pool.room());
-        let max_frame = config.max_frame.unwrap_or(DEFAULT_MAX_FRAME.min(room));
+        let max_frame = config.max_frame.unwrap_or(room);
         if max_frame > room {
             return Err(StartFailure::MaxFrame { asked: max_frame, max: room });
         }

@@ -36,8 +36,6 @@ const RINGS: RingLimits = RingLimits { min: 1, max: 1 << 15 };
 const QUEUE_PAIRS: u16 = 1;
 /// What both directions can do with more than one segment.
 const OFFLOADS: Offloads = Offloads::TX_CHAINS.union(Offloads::RX_CHAINS);
-/// The default of [`Config::max_frame`].
-const DEFAULT_FRAME: u16 = 1518;
 
 /// A vhost-user back end that is not running. Its socket is there from the beginning.
 #[derive(Debug)]
@@ -106,7 +104,7 @@ impl VhostUserBackend {
         }
         let chains = config.offloads.contains(Offloads::RX_CHAINS);
         let most = if chains { u16::MAX } else { pool.room() };
-        let Some(asked) = config.max_frame else { return Ok(DEFAULT_FRAME.min(most)) };
+        let Some(asked) = config.max_frame else { return Ok(pool.room()) };
         let max = u32::from(most);
         u16::try_from(asked)
             .ok()
