@@ -127,9 +127,10 @@ impl fmt::Display for Summary<'_> {
         let info = &self.0.info;
         write!(
             f,
-            "{} {}, rings {}/{}, frames up to {} bytes, offloads: {}",
+            "{} {}, {} rings {}/{}, frames up to {} bytes, offloads: {}",
             info.driver,
             info.mac,
+            info.ring_format,
             info.rx_ring.max,
             info.tx_ring.max,
             info.max_frame,

@@ -9,7 +9,8 @@ pub struct Environment {
     pub cpu: String,
     /// Processors that this process may use.
     pub cpus: usize,
-    /// The kernel's release.
+    /// The kernel's release; empty, and left out, where it says nothing about the numbers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kernel: String,
     /// What `valgrind --version` says; empty where it is not installed.
     pub valgrind: String,

@@ -10,9 +10,14 @@
 //! Deliberately absent: any assertion on wall time. Each benchmark verifies what it did.
 
 pub mod callgrind;
+pub mod ceiling;
+pub mod cycles;
 pub mod environment;
+pub mod figures;
 pub mod frames;
 pub mod gates;
 pub mod guest;
 pub mod pair;
 pub mod record;
+pub mod statistics;
+pub mod versus;

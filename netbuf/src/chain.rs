@@ -76,18 +76,17 @@ impl Netbuf {
         loop {
             // SAFETY: the segment is owned through this handle.
             let header = unsafe { slot.as_ref() };
-            let mut word = header.word.get();
-            if left <= usize::from(word.len) {
-                // `left` fits: it is at most `word.len`.
-                word.len = u16::try_from(left).unwrap_or(word.len);
+            let len = header.len();
+            if left <= usize::from(len) {
                 let rest = next_segment(slot);
-                word.flags &= !flag::CHAINED;
-                header.word.set(word);
+                // `left` fits: it is at most `len`.
+                header.word.set(header.word.get().with_len(u16::try_from(left).unwrap_or(len)));
+                header.set_flag(flag::CHAINED, false);
                 // SAFETY: the flag is cleared, so the rest is owned by nobody else; see `unchain`.
                 drop(rest.map(|slot| unsafe { Netbuf::from_header(slot) }));
                 return Some(());
             }
-            left -= usize::from(word.len);
+            left -= usize::from(len);
             slot = next_segment(slot)?;
         }
     }
@@ -154,7 +153,7 @@ impl<'a> Iterator for SegmentsMut<'a> {
 fn extent(slot: NonNull<Header>) -> (NonNull<u8>, usize) {
     // SAFETY: headers live for ever; `offset + len <= capacity` keeps the sum in the slot's memory.
     unsafe {
-        let word = slot.as_ref().word.get();
-        (slot.as_ref().room.add(usize::from(word.offset)), usize::from(word.len))
+        let header = slot.as_ref();
+        (header.room.add(usize::from(header.offset())), usize::from(header.len()))
     }
 }

@@ -37,6 +37,7 @@
 extern crate alloc;
 
 mod chain;
+mod code;
 mod detached;
 mod header;
 mod memory;
@@ -48,8 +49,8 @@ pub use chain::{Segments, SegmentsMut};
 pub use detached::Detached;
 pub use memory::DeviceMemory;
 pub use meta::{Checksum, Gso, GsoKind};
-pub use packet::Netbuf;
-pub use pool::{Pool, PoolConfig, PoolError, PoolStats, free_burst};
+pub use packet::{Netbuf, Template};
+pub use pool::{PlainFrom, Pool, PoolConfig, PoolError, PoolStats, free_burst};
 
 /// The most packets that one burst holds.
 pub const BURST: usize = 32;

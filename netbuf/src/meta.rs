@@ -62,14 +62,13 @@ impl Netbuf {
     /// The port that received the packet, as numbered by the driver's `Config`.
     #[inline]
     pub fn port(&self) -> u16 {
-        self.header().word.get().port
+        self.header().word.get().port()
     }
 
     /// Sets [`port`](Self::port).
     pub fn set_port(&mut self, port: u16) {
-        let mut word = self.header().word.get();
-        word.port = port;
-        self.header().word.set(word);
+        let header = self.header();
+        header.word.set(header.word.get().with_port(port));
     }
 
     /// What is known of, or asked for, the checksum.
@@ -155,6 +154,6 @@ impl Netbuf {
     /// Whether the packet asks a device for anything beyond sending its bytes.
     #[inline]
     pub fn wants_offload(&self) -> bool {
-        self.header().word.get().flags & (flag::CSUM_PARTIAL | flag::GSO | flag::VLAN) != 0
+        self.header().has_flag(flag::CSUM_PARTIAL | flag::GSO | flag::VLAN)
     }
 }

@@ -43,8 +43,8 @@ impl Netbuf {
     #[inline]
     pub fn len(&self) -> usize {
         let word = self.header().word.get();
-        if word.flags & flag::CHAINED == 0 {
-            usize::from(word.len)
+        if word.flags() & flag::CHAINED == 0 {
+            usize::from(word.len())
         } else {
             self.segments().map(<[u8]>::len).sum()
         }
@@ -62,17 +62,14 @@ impl Netbuf {
         // SAFETY: `offset + len <= capacity` lies in the slot's own, initialised memory, which this handle
         // owns; it is borrowed as long as the slice.
         unsafe {
-            core::slice::from_raw_parts(
-                self.data().as_ptr(),
-                usize::from(self.header().word.get().len),
-            )
+            core::slice::from_raw_parts(self.data().as_ptr(), usize::from(self.header().len()))
         }
     }
 
     /// As [`bytes`](Self::bytes), to edit in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = usize::from(self.header().word.get().len);
+        let len = usize::from(self.header().len());
         // SAFETY: as in `bytes`; the handle is borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.data().as_ptr(), len) }
     }
@@ -82,42 +79,40 @@ impl Netbuf {
     pub fn data(&self) -> NonNull<u8> {
         let header = self.header();
         // SAFETY: `offset <= capacity`, so the sum stays inside the slot's memory or one past it.
-        unsafe { header.room.add(usize::from(header.word.get().offset)) }
+        unsafe { header.room.add(usize::from(header.offset())) }
     }
 
     /// Bytes before the first byte that [`push`](Self::push) can take.
     #[inline]
     pub fn headroom(&self) -> usize {
-        usize::from(self.header().word.get().offset)
+        usize::from(self.header().offset())
     }
 
     /// Bytes after the last byte of the first segment.
     #[inline]
     pub fn tailroom(&self) -> usize {
-        let word = self.header().word.get();
-        usize::from(self.header().capacity - word.offset - word.len)
+        let header = self.header();
+        usize::from(header.capacity - header.offset() - header.len())
     }
 
     /// Puts `count` bytes in front of the frame and returns them, with whatever they held. `None`, nothing
     /// changed, where the headroom is smaller.
     #[inline]
     pub fn push(&mut self, count: usize) -> Option<&mut [u8]> {
-        let mut word = self.header().word.get();
-        let count16 = u16::try_from(count).ok().filter(|&n| n <= word.offset)?;
-        word.offset -= count16;
-        word.len += count16;
-        self.header().word.set(word);
+        let header = self.header();
+        let offset = header.offset();
+        let count16 = u16::try_from(count).ok().filter(|&n| n <= offset)?;
+        header.set_extent(offset - count16, header.len() + count16);
         Some(&mut self.bytes_mut()[..count])
     }
 
     /// Takes `count` bytes off the front of the first segment. `None`, nothing changed, where it is shorter.
     #[inline]
     pub fn trim(&mut self, count: usize) -> Option<()> {
-        let mut word = self.header().word.get();
-        let count = u16::try_from(count).ok().filter(|&n| n <= word.len)?;
-        word.offset += count;
-        word.len -= count;
-        self.header().word.set(word);
+        let header = self.header();
+        let len = header.len();
+        let count = u16::try_from(count).ok().filter(|&n| n <= len)?;
+        header.set_extent(header.offset() + count, len - count);
         Some(())
     }
 
@@ -128,12 +123,11 @@ impl Netbuf {
         let last = self.last_segment();
         // SAFETY: the last segment is owned through this handle, which is borrowed exclusively.
         let header = unsafe { last.as_ref() };
-        let mut word = header.word.get();
-        let tailroom = header.capacity - word.offset - word.len;
+        let (offset, len) = (header.offset(), header.len());
+        let tailroom = header.capacity - offset - len;
         let count16 = u16::try_from(count).ok().filter(|&n| n <= tailroom)?;
-        let end = usize::from(word.offset) + usize::from(word.len);
-        word.len += count16;
-        header.word.set(word);
+        let end = usize::from(offset) + usize::from(len);
+        header.word.set(header.word.get().with_len(len + count16));
         // SAFETY: `end + count <= capacity`: the slot's own, initialised memory.
         Some(unsafe { core::slice::from_raw_parts_mut(header.room.add(end).as_ptr(), count) })
     }
@@ -142,9 +136,9 @@ impl Netbuf {
     /// nothing changed, where it is shorter.
     pub fn truncate(&mut self, len: usize) -> Option<()> {
         if !self.is_chained() {
-            let mut word = self.header().word.get();
-            word.len = u16::try_from(len).ok().filter(|&n| n <= word.len)?;
-            self.header().word.set(word);
+            let word = self.header().word.get();
+            let len = u16::try_from(len).ok().filter(|&n| n <= word.len())?;
+            self.header().word.set(word.with_len(len));
             return Some(());
         }
         self.truncate_chain(len)
@@ -160,9 +154,9 @@ impl Netbuf {
         if u32::from(headroom) + u32::from(len) > u32::from(header.capacity) {
             return None;
         }
-        let flags = header.word.get().flags;
+        let flags = header.word.get().flags();
         debug_assert_eq!(flags & flag::CHAINED, 0, "a posted buffer is a single segment");
-        header.word.set(Word { offset: headroom, len, port, flags: flags & flag::REMOTE });
+        header.set_received(headroom, len, port, flags & flag::REMOTE);
         Some(())
     }
 
@@ -176,8 +170,41 @@ impl Netbuf {
     pub unsafe fn set_received_unchecked(&mut self, headroom: u16, len: u16, port: u16) {
         let header = self.header();
         debug_assert!(u32::from(headroom) + u32::from(len) <= u32::from(header.capacity));
-        debug_assert_eq!(header.word.get().flags & flag::SLOW_DROP, 0);
-        header.word.set(Word::received(headroom, len, port));
+        debug_assert!(!header.has_flag(flag::SLOW_DROP));
+        header.set_received(headroom, len, port, 0);
+    }
+
+    /// As [`set_received_unchecked`](Self::set_received_unchecked), from what was put together once for a whole
+    /// burst: one addition and one store, and the header line is not read.
+    ///
+    /// # Safety
+    /// As there, and `template` must be of the packet's own pool. (`len` counts from what the template was made
+    /// [`longer`](Template::longer) by.)
+    #[inline]
+    pub unsafe fn set_received_from(&mut self, template: Template, len: u64) {
+        let header = self.header();
+        debug_assert!(!header.has_flag(flag::SLOW_DROP));
+        header.word.set(template.with(len));
+        debug_assert!(
+            u32::from(header.offset()) + u32::from(header.len()) <= u32::from(header.capacity)
+        );
+    }
+
+    /// Zero if the headroom is the pool's: what a packet has that nothing was pushed to or trimmed from.
+    #[inline]
+    pub fn moved(&self) -> u16 {
+        self.header().word.get().moved()
+    }
+
+    /// As [`set_received_from`](Self::set_received_from), with the length in the upper half of a word whose lower
+    /// half is zero: as it stands in a used element.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub unsafe fn set_received_upper(&mut self, template: Template, len: u64) {
+        debug_assert_eq!(len << 32, 0);
+        self.header().word.set(Word(template.0.0.wrapping_add(len)));
     }
 
     /// Bytes of the first segment's buffer, headroom included.
@@ -195,15 +222,32 @@ impl Netbuf {
     /// Moves the frame's first segment back so that at least `count` bytes of headroom stand before it.
     /// `None`, nothing changed, where the buffer has not that much room in all.
     pub fn make_headroom(&mut self, count: usize) -> Option<()> {
-        let mut word = self.header().word.get();
-        let Some(missing) = count.checked_sub(usize::from(word.offset)) else { return Some(()) };
+        let header = self.header();
+        let (offset, len) = (header.offset(), header.len());
+        let Some(missing) = count.checked_sub(usize::from(offset)) else { return Some(()) };
         let missing = u16::try_from(missing).ok().filter(|&n| usize::from(n) <= self.tailroom())?;
-        let (from, len) = (self.data().as_ptr(), usize::from(word.len));
-        word.offset += missing;
-        self.header().word.set(word);
+        let from = self.data().as_ptr();
+        header.set_extent(offset + missing, len);
         // SAFETY: both ranges lie in the slot's memory (`missing <= tailroom`); `copy` allows overlap.
-        unsafe { core::ptr::copy(from, self.data().as_ptr(), len) };
+        unsafe { core::ptr::copy(from, self.data().as_ptr(), len.into()) };
         Some(())
+    }
+}
+
+/// What received packets of one pool have in common: headroom and port. Made by [`Pool::template`](crate::Pool::template).
+#[derive(Clone, Copy, Debug)]
+pub struct Template(pub(crate) Word);
+
+impl Template {
+    /// The same for packets that are `least` bytes longer than they are then said to be.
+    #[inline]
+    pub fn longer(self, least: u16) -> Self {
+        Self(self.with(least.into()))
+    }
+
+    #[inline]
+    fn with(self, len: u64) -> Word {
+        Word(self.0.0.wrapping_add(len << Word::LEN))
     }
 }
 

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::header::{Header, Word, flag};
-use crate::{Burst, CACHE_LINE, DeviceMemory, Netbuf};
+use crate::{BURST, Burst, CACHE_LINE, DeviceMemory, Netbuf, Template, code};
 
 /// What a pool is carved into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,10 @@ pub(crate) struct Inner {
     buffers: usize,
     headroom: u16,
     room: u16,
+    /// The word of every free slot.
+    clean: Word,
+    /// The same, if its [`code`] is this pool's alone: what no other pool's words can OR to. Else no slot has it.
+    proof: Word,
     memory: (NonNull<u8>, usize),
     /// Written by the owner (a plain add), readable from anywhere.
     exhausted: AtomicU64,
@@ -150,7 +154,7 @@ impl Pool {
             // SAFETY: `buffers * stride <= memory.len()`, so the slot's start lies inside the region.
             let room = unsafe { memory.base().add(slot * config.stride()) };
             headers.push(Header {
-                word: Cell::new(inner.clean_word()),
+                word: Cell::new(inner.clean),
                 room,
                 pool: NonNull::from(inner),
                 next: Cell::new(ptr::null()),
@@ -163,6 +167,7 @@ impl Pool {
                 gso_header_len: Cell::new(0),
                 gso_kind: Cell::new(0),
                 capacity,
+                headroom: config.headroom,
             });
         }
         // The lowest address on top of the stack, so that early packets lie at the start of the memory.
@@ -208,22 +213,18 @@ impl Pool {
     #[inline]
     pub fn alloc_into(&self, out: &mut [MaybeUninit<Netbuf>]) -> usize {
         let inner = self.inner;
-        if inner.available.get() < out.len() {
-            inner.drain_remote();
+        let mut got = out.len();
+        if inner.available.get() < got {
+            got = inner.gather(got);
         }
-        let available = inner.available.get();
-        let got = available.min(out.len());
-        let rest = available - got;
+        let rest = inner.available.get() - got;
         // SAFETY: entries `rest..available` are initialised slots; `Netbuf` is a transparent
         // `NonNull<Header>`, and lowering `available` makes the new handles the only owners.
         unsafe {
             let from = inner.free.add(rest).cast::<MaybeUninit<Netbuf>>();
-            ptr::copy_nonoverlapping(from.as_ptr(), out.as_mut_ptr(), got);
+            move_handles(from.as_ptr(), out.as_mut_ptr(), got);
         }
         inner.available.set(rest);
-        if got < out.len() {
-            inner.count_exhausted(out.len() - got);
-        }
         got
     }
 
@@ -259,9 +260,26 @@ impl Pool {
     /// nothing but to send its bytes.
     #[inline]
     pub fn is_plain(&self, packet: &Netbuf) -> bool {
-        const ODD: u16 = flag::SLOW_DROP | flag::CSUM_PARTIAL | flag::GSO | flag::VLAN;
+        const MASK: u64 = Word::CODE_MASK | (flag::ODD as u64) << Word::FLAGS;
         let header = packet.header();
-        header.pool == NonNull::from(self.inner) && header.word.get().flags & ODD == 0
+        header.word.get().0 & MASK == self.inner.clean.0
+            && (self.inner.clean == self.inner.proof || header.pool == NonNull::from(self.inner))
+    }
+
+    /// A test for plain packets of this pool that have at least `least` bytes (at most 32,768).
+    #[inline]
+    pub fn plain_from(&self, least: u16) -> PlainFrom {
+        debug_assert!(least <= 1 << 15);
+        PlainFrom(self.inner.proof.with_len(least))
+    }
+
+    /// What packets have in common that are received into buffers of this pool, `headroom` bytes from their
+    /// start, by `port`. With no port and the pool's own headroom, a packet of no bytes that is made with it is
+    /// what the pool hands out.
+    #[inline]
+    pub fn template(&self, headroom: u16, port: u16) -> Template {
+        let moved = u64::from(headroom ^ self.inner.headroom);
+        Template(Word(self.inner.clean.0 | moved).with_port(port))
     }
 
     /// Frees packets by one copy of pointers: what a driver's reclaim is made of. Their memory stands in
@@ -280,10 +298,10 @@ impl Pool {
         unsafe {
             debug_assert!(packets.iter().all(|packet| {
                 let header = packet.assume_init_ref().header();
-                header.pool == NonNull::from(inner) && header.word.get() == inner.clean_word()
+                header.pool == NonNull::from(inner) && header.word.get() == inner.clean
             }));
             let to = inner.free.add(top).cast::<MaybeUninit<Netbuf>>();
-            ptr::copy_nonoverlapping(packets.as_ptr(), to.as_ptr(), packets.len());
+            move_handles(packets.as_ptr(), to.as_ptr(), packets.len());
         }
         inner.available.set(top + packets.len());
     }
@@ -328,22 +346,19 @@ impl Inner {
     fn leak(memory: &DeviceMemory, config: PoolConfig) -> &'static Self {
         let free: &mut [MaybeUninit<NonNull<Header>>] =
             Vec::leak(alloc::vec![MaybeUninit::uninit(); config.buffers]);
+        let code = code::take();
         Box::leak(Box::new(Self {
             free: NonNull::from(free).cast(),
             available: Cell::new(0),
             buffers: config.buffers,
             headroom: config.headroom,
             room: config.room,
+            clean: Word::clean(code),
+            proof: Word::clean(if code == code::NONE { 0 } else { code }),
             memory: (memory.base(), memory.len()),
             exhausted: AtomicU64::new(0),
             remote: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
         }))
-    }
-
-    /// What every free slot's header holds.
-    #[inline]
-    fn clean_word(&self) -> Word {
-        Word { offset: self.headroom, len: 0, port: 0, flags: 0 }
     }
 
     /// Puts one slot on the free list. Owner's core only.
@@ -354,10 +369,59 @@ impl Inner {
         // SAFETY: at most `buffers` slots exist and each is free at most once (a `Netbuf` is its slot's only
         // owner), so `top < buffers`. The header outlives everything.
         unsafe {
-            slot.as_ref().word.set(self.clean_word());
+            slot.as_ref().word.set(self.clean);
             self.free.add(top).write(MaybeUninit::new(slot));
         }
         self.available.set(top + 1);
+    }
+
+    /// Frees packets if they are all plain ones of this pool, which has a code of its own; whether they are.
+    /// Owner's core only.
+    #[inline(always)]
+    fn free_group<const N: usize>(&self, slots: &[NonNull<Header>; N]) -> bool {
+        const MASK: u64 = Word::CODE_MASK | (flag::SLOW_DROP as u64) << Word::FLAGS;
+        let clean = self.proof;
+        // SAFETY: headers live for ever.
+        let word = |slot: &NonNull<Header>| unsafe { slot.as_ref() }.word.get();
+        let all = slots.iter().fold(0, |all, slot| all | word(slot).0);
+        // SAFETY: of this pool, because the OR of their codes is its code (see `code`), and plain.
+        unsafe {
+            if all == clean.0 {
+                self.push_group(slots);
+                true
+            } else {
+                all & MASK == clean.0 && self.push_used_group(slots)
+            }
+        }
+    }
+
+    /// Cleans slots and puts them on the free list; `true`. Out of line, so that those that need no cleaning pay
+    /// nothing for it.
+    ///
+    /// # Safety
+    /// As [`push_group`](Self::push_group), but for the words.
+    #[inline(never)]
+    unsafe fn push_used_group<const N: usize>(&self, slots: &[NonNull<Header>; N]) -> bool {
+        for slot in slots {
+            // SAFETY: headers live for ever.
+            unsafe { slot.as_ref() }.word.set(self.clean);
+        }
+        // SAFETY: the caller's promise; the words are clean now.
+        unsafe { self.push_group(slots) };
+        true
+    }
+
+    /// Puts clean slots on the free list.
+    ///
+    /// # Safety
+    /// They must be this pool's, given up by their owners, and their words clean. Owner's core only.
+    #[inline]
+    unsafe fn push_group<const N: usize>(&self, slots: &[NonNull<Header>; N]) {
+        let top = self.available.get();
+        debug_assert!(top + N <= self.buffers, "a slot was freed twice");
+        // SAFETY: see `free_one`: at most `buffers` slots exist and each is free at most once.
+        unsafe { move_handles(slots.as_ptr(), self.free.add(top).cast().as_ptr(), N) };
+        self.available.set(top + N);
     }
 
     /// Puts one slot on the remote-free list. Any core.
@@ -396,6 +460,19 @@ impl Inner {
         count
     }
 
+    /// Fetches what other cores returned, for want of `wanted` slots; how many of them there are now. The
+    /// others are counted.
+    #[cold]
+    #[inline(never)]
+    fn gather(&self, wanted: usize) -> usize {
+        self.drain_remote();
+        let got = self.available.get().min(wanted);
+        if got < wanted {
+            self.count_exhausted(wanted - got);
+        }
+        got
+    }
+
     #[cold]
     fn count_exhausted(&self, packets: usize) {
         let total = self.exhausted.load(Ordering::Relaxed) + packets as u64;
@@ -408,7 +485,7 @@ impl Inner {
 pub(crate) fn free_slot(slot: NonNull<Header>) {
     // SAFETY: headers and pools live for ever.
     let header = unsafe { slot.as_ref() };
-    if header.word.get().flags & flag::SLOW_DROP == 0 {
+    if !header.has_flag(flag::SLOW_DROP) {
         // SAFETY: as above. Without REMOTE the handle never left the owner's core (`Netbuf` is not `Send`).
         unsafe { header.pool.as_ref() }.free_one(slot);
     } else {
@@ -435,7 +512,7 @@ fn free_slowly(first: NonNull<Header>) {
 }
 
 /// Frees a whole burst; faster than dropping the packets one by one when they share a pool.
-#[inline]
+#[inline(always)]
 pub fn free_burst(burst: &mut Burst) {
     // SAFETY: the length goes to zero first, so the slots below are owned by this loop alone.
     let slots = unsafe {
@@ -446,40 +523,89 @@ pub fn free_burst(burst: &mut Burst) {
     free_slots(slots);
 }
 
+#[inline(always)]
+fn free_slots(slots: &[NonNull<Header>]) {
+    let Some(first) = slots.first() else { return };
+    // SAFETY: headers and pools live for ever. (Where another core detached the packet, the pool is not ours
+    // to touch: nothing but constants of it is read before that is known.)
+    let pool = unsafe { first.as_ref().pool.as_ref() };
+    let mut rest = slots;
+    if let Some(group) = rest.first_chunk::<BURST>()
+        && pool.free_group(group)
+    {
+        return;
+    }
+    while let Some((group, others)) = rest.split_first_chunk::<8>()
+        && pool.free_group(group)
+    {
+        rest = others;
+    }
+    if !rest.is_empty() {
+        free_each(rest);
+    }
+}
+
+/// Frees packets of any kind.
+#[inline(never)]
+fn free_each(slots: &[NonNull<Header>]) {
+    slots.iter().for_each(|&slot| free_slot(slot));
+}
+
+/// Moves handles, many at a time: without a call, and with few branches on how many there are.
+///
+/// # Safety
+/// As `copy_nonoverlapping`.
 #[inline]
-fn free_slots(mut slots: &[NonNull<Header>]) {
-    // A packet that another core detached leads to a pool whose free list is not ours to touch: the pool
-    // that this burst fills comes from a slot that certainly never left this core.
-    let pool_pointer = loop {
-        let Some((&first, rest)) = slots.split_first() else { return };
-        // SAFETY: headers and pools live for ever.
-        let header = unsafe { first.as_ref() };
-        if header.word.get().flags & flag::SLOW_DROP == 0 {
-            break header.pool;
+unsafe fn move_handles<T>(from: *const T, to: *mut T, count: usize) {
+    // SAFETY: a whole burst; `done + 8 <= count` in the first loop, `done < count` in the second.
+    unsafe {
+        if count == BURST {
+            // (In halves: all at once would be a call again.)
+            let (from, to) = (from.cast::<[T; BURST / 2]>(), to.cast::<[T; BURST / 2]>());
+            to.write(from.read());
+            to.add(1).write(from.add(1).read());
+            return;
         }
-        free_slot(first);
-        slots = rest;
-    };
-    // SAFETY: as above. Without REMOTE the handle never left the owner's core (`Netbuf` is not `Send`).
-    let pool = unsafe { pool_pointer.as_ref() };
-    let clean = pool.clean_word();
-    let mut top = pool.available.get();
-    for &slot in slots {
-        // SAFETY: as above.
-        let header = unsafe { slot.as_ref() };
-        if header.pool == pool_pointer && header.word.get().flags & flag::SLOW_DROP == 0 {
-            debug_assert!(top < pool.buffers, "a slot was freed twice");
-            header.word.set(clean);
-            // SAFETY: see `free_one`: at most `buffers` slots exist and each is free at most once.
-            unsafe { pool.free.add(top).write(MaybeUninit::new(slot)) };
-            top += 1;
-        } else {
-            pool.available.set(top);
-            free_slot(slot);
-            top = pool.available.get();
+        let mut done = 0;
+        while done + 8 <= count {
+            to.add(done).cast::<[T; 8]>().write(from.add(done).cast::<[T; 8]>().read());
+            done += 8;
+        }
+        while done < count {
+            to.add(done).write(from.add(done).read());
+            done += 1;
         }
     }
-    pool.available.set(top);
+}
+
+/// Proves of a packet, or of many at once, to be plain and of a length. See [`Pool::plain_from`].
+#[derive(Clone, Copy, Debug)]
+pub struct PlainFrom(Word);
+
+impl PlainFrom {
+    /// Less than 32,768 only if `packet` is plain (see [`Pool::is_plain`]), carries no metadata, and has the
+    /// least length: then by how many bytes it is longer. (So is the OR of several, of each of them.)
+    #[inline]
+    pub fn excess(self, packet: &Netbuf) -> u32 {
+        Word(self.more(packet)).upper()
+    }
+
+    /// [`excess`](Self::excess) in the upper half, and below it what tells whether the packet was moved in its
+    /// buffer: one subtraction for all. Ask [`longest`](Self::longest) what the OR of several means.
+    #[inline]
+    pub fn more(self, packet: &Netbuf) -> u64 {
+        packet.header().word.get().0.wrapping_sub(self.0.0)
+    }
+
+    /// Less than 32,768 only if all packets that [`more`](Self::more) was asked of, and ORed to `all`, are plain (see [`Pool::is_plain`]),
+    /// carry no metadata, start where their pool's headroom ends, and have the least length: then an upper bound
+    /// of by how many bytes each of them is longer.
+    #[inline]
+    pub fn longest(self, all: u64) -> u32 {
+        // A code that is not ours, a flag, or a missing byte is a difference of at least 32,768 (the least is no
+        // more than that), and an OR is no less than what it was made of.
+        if Word(all).moved() == 0 { Word(all).upper() } else { u32::MAX }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a network function asks of a device.
 
-use crate::Offloads;
+use crate::{Offloads, RingFormat};
 
 /// How to start a device. `Config::default()` is one queue each way, the driver's own ring sizes and no
 /// offload.
@@ -16,6 +16,8 @@ pub struct Config {
     pub rx_ring: Option<u16>,
     /// Entries of each transmit ring; `None`: the device's own size, at most 256.
     pub tx_ring: Option<u16>,
+    /// The layout of the rings; start fails where it cannot be had. Devices without virtio rings pass over it.
+    pub ring_format: RingFormat,
     /// Offloads that must be had; start fails without them.
     pub offloads: Offloads,
     /// Largest frame to receive and send, in bytes, L2 header included, FCS excluded; `None`: what the
@@ -31,6 +33,7 @@ impl Default for Config {
             tx_queues: 1,
             rx_ring: None,
             tx_ring: None,
+            ring_format: RingFormat::Any,
             offloads: Offloads::empty(),
             max_frame: None,
         }

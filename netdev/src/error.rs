@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use crate::{Device, Offloads};
+use crate::{Device, Offloads, RingFormat};
 
 /// A failed start: the device, unchanged, and the reason.
 pub struct StartError {
@@ -47,6 +47,8 @@ pub enum StartFailure {
         /// Most entries. Sizes are powers of two.
         max: u16,
     },
+    /// A ring format that the device does not have.
+    RingFormat(RingFormat),
     /// Offloads that were asked for as required and are not offered.
     Offloads(Offloads),
     /// A frame size beyond what the device or the pool's buffers take.
@@ -86,6 +88,7 @@ impl fmt::Display for StartFailure {
                 f,
                 "a ring of {asked} entries was asked for; a power of two from {min} to {max} is possible"
             ),
+            Self::RingFormat(asked) => write!(f, "the device has no {asked} rings"),
             Self::Offloads(missing) => write!(f, "the device does not offer {missing}"),
             Self::MaxFrame { asked, max } => {
                 write!(f, "frames of {asked} bytes were asked for; at most {max} are possible")

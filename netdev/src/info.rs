@@ -46,6 +46,28 @@ pub struct RingLimits {
     pub max: u16,
 }
 
+/// The layout of a virtio ring (virtio 1.2, 2.7 and 2.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RingFormat {
+    /// Asked for: whichever the driver finds better. Offered: either. In force: the device has no such rings.
+    #[default]
+    Any,
+    /// Three tables: descriptors, and what either side has done with them.
+    Split,
+    /// One ring of descriptors that both sides write.
+    Packed,
+}
+
+impl fmt::Display for RingFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Split => "split",
+            Self::Packed => "packed",
+        })
+    }
+}
+
 /// A device's identity, limits and offers; of a started port: what is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -65,6 +87,8 @@ pub struct Info {
     pub rx_ring: RingLimits,
     /// Transmit rings.
     pub tx_ring: RingLimits,
+    /// What the rings can be (started: what they are).
+    pub ring_format: RingFormat,
     /// Offloads offered (started: negotiated).
     pub offloads: Offloads,
 }

@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use netbuf::PoolConfig;
 use netdev::conformance::{Outcome, Rig, run_all};
-use netdev::{Burst, Config, Device, Info, Pool, Port, StartError};
+use netdev::{Burst, Config, Device, Info, Pool, Port, RingFormat, StartError};
 use support::{PATIENCE, pool, socket_path};
-use user::{User, shared};
+use user::{FORMATS, User, in_format, shared};
 use vhost_user::{VhostUserBackend, VirtioUser};
 
 /// The suite sends as soon as a device is started; on a socket the link comes up a little later. The check
@@ -107,6 +107,8 @@ fn poll_control(port: &mut Port, pool: &Pool) {
 /// The back end, its peer a front end in the same thread.
 struct BackEndRig {
     peer: Option<Rc<RefCell<User>>>,
+    /// What the peer asks for.
+    format: RingFormat,
 }
 
 impl Rig for BackEndRig {
@@ -114,7 +116,7 @@ impl Rig for BackEndRig {
         self.peer = None;
         let path = socket_path("rig");
         let device = Box::new(VhostUserBackend::listen(&path).unwrap());
-        let peer = Rc::new(RefCell::new(User::connect(&path)));
+        let peer = Rc::new(RefCell::new(User::connect_with(&path, self.format)));
         self.peer = Some(Rc::clone(&peer));
         let turn = move || {
             peer.borrow_mut().port.control.link();
@@ -175,13 +177,13 @@ struct PeerThread {
 }
 
 impl PeerThread {
-    fn new(path: PathBuf) -> Self {
+    fn new(path: PathBuf, format: RingFormat) -> Self {
         let (orders, inbox) = channel();
         let (outbox, replies) = channel();
         let thread = std::thread::spawn(move || {
             let pool = pool(512);
             let device = Box::new(VhostUserBackend::listen(&path).unwrap());
-            let mut port = device.start(&Config::default(), &pool).unwrap();
+            let mut port = device.start(&in_format(format), &pool).unwrap();
             loop {
                 poll_control(&mut port, &pool);
                 let reply = match inbox.try_recv() {
@@ -225,6 +227,8 @@ struct FrontEndRig {
     peer: Option<PeerThread>,
     /// A device may be started with several pools: each has a region, and all are shared.
     pools: Vec<(PoolConfig, Pool)>,
+    /// What the peer offers.
+    format: RingFormat,
 }
 
 const SHAPES: [PoolConfig; 5] = [
@@ -239,7 +243,7 @@ impl Rig for FrontEndRig {
     fn device(&mut self) -> Box<dyn Device> {
         self.peer = None;
         let path = socket_path("rig-user");
-        self.peer = Some(PeerThread::new(path.clone()));
+        self.peer = Some(PeerThread::new(path.clone(), self.format));
         let mut memory = Vec::new();
         let mut first_rings = None;
         self.pools.clear();
@@ -290,10 +294,14 @@ fn report(outcomes: Vec<(&'static str, Outcome)>) {
 
 #[test]
 fn back_end() {
-    report(run_all(&mut BackEndRig { peer: None }));
+    for format in FORMATS {
+        report(run_all(&mut BackEndRig { peer: None, format }));
+    }
 }
 
 #[test]
 fn front_end() {
-    report(run_all(&mut FrontEndRig { peer: None, pools: Vec::new() }));
+    for format in FORMATS {
+        report(run_all(&mut FrontEndRig { peer: None, pools: Vec::new(), format }));
+    }
 }

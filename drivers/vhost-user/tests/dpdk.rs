@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netdev::{Burst, Config, Device, Pool, Port};
+use netdev::{Burst, Device, Pool, Port, RingFormat};
 use support::{frame, pool, socket_path};
-use user::User;
+use user::{User, in_format};
 use vhost_user::VhostUserBackend;
 
 /// testpmd needs a second or two to start, more on a busy machine.
@@ -103,9 +103,9 @@ fn echo(port: &mut Port, pool: &Pool, count: usize) {
     }
 }
 
-fn back_end(device: VhostUserBackend) -> (Port, Pool) {
+fn back_end(device: VhostUserBackend, format: RingFormat) -> (Port, Pool) {
     let pool = pool(2048);
-    (Box::new(device).start(&Config::default(), &pool).unwrap(), pool)
+    (Box::new(device).start(&in_format(format), &pool).unwrap(), pool)
 }
 
 /// testpmd appears, is killed, appears again, three times.
@@ -135,7 +135,7 @@ fn comes_and_goes(port: &mut Port, pool: &Pool, path: &Path, device: &str, testp
 #[test]
 fn virtio_user_connects_to_our_back_end() {
     let path = socket_path("dpdk-a");
-    let (mut port, pool) = back_end(VhostUserBackend::listen(&path).unwrap());
+    let (mut port, pool) = back_end(VhostUserBackend::listen(&path).unwrap(), RingFormat::Split);
     let device = format!("net_virtio_user0,path={},queues=1,queue_size=256", path.display());
     comes_and_goes(&mut port, &pool, &path, &device, false);
 }
@@ -143,7 +143,7 @@ fn virtio_user_connects_to_our_back_end() {
 #[test]
 fn our_back_end_connects_to_virtio_user() {
     let path = socket_path("dpdk-b");
-    let (mut port, pool) = back_end(VhostUserBackend::connect(&path).unwrap());
+    let (mut port, pool) = back_end(VhostUserBackend::connect(&path).unwrap(), RingFormat::Split);
     let device =
         format!("net_virtio_user0,path={},queues=1,queue_size=1024,server=1", path.display());
     comes_and_goes(&mut port, &pool, &path, &device, true);
@@ -152,7 +152,7 @@ fn our_back_end_connects_to_virtio_user() {
 #[test]
 fn our_front_end_connects_to_vhost() {
     let path = socket_path("dpdk-c");
-    let mut user = User::connect(&path);
+    let mut user = User::connect_with(&path, RingFormat::Split);
     let device = format!("net_vhost0,iface={},queues=1", path.display());
     comes_and_goes(&mut user.port, &user.pool, &path, &device, true);
 }
@@ -160,7 +160,46 @@ fn our_front_end_connects_to_vhost() {
 #[test]
 fn vhost_connects_to_our_front_end() {
     let path = socket_path("dpdk-d");
-    let mut user = User::listen(&path);
+    let mut user = User::listen_with(&path, RingFormat::Split);
+    let device = format!("net_vhost0,iface={},queues=1,client=1", path.display());
+    comes_and_goes(&mut user.port, &user.pool, &path, &device, false);
+}
+
+/// DPDK's packed path without mergeable buffers and out of order.
+const PACKED: &str = "packed_vq=1,mrg_rxbuf=0,in_order=0";
+
+#[test]
+fn virtio_user_connects_to_our_back_end_packed() {
+    let path = socket_path("dpdk-e");
+    let (mut port, pool) = back_end(VhostUserBackend::listen(&path).unwrap(), RingFormat::Packed);
+    let device =
+        format!("net_virtio_user0,path={},queues=1,queue_size=256,{PACKED}", path.display());
+    comes_and_goes(&mut port, &pool, &path, &device, false);
+}
+
+#[test]
+fn our_back_end_connects_to_virtio_user_packed() {
+    let path = socket_path("dpdk-f");
+    let (mut port, pool) = back_end(VhostUserBackend::connect(&path).unwrap(), RingFormat::Packed);
+    let device = format!(
+        "net_virtio_user0,path={},queues=1,queue_size=1024,server=1,{PACKED}",
+        path.display()
+    );
+    comes_and_goes(&mut port, &pool, &path, &device, true);
+}
+
+#[test]
+fn our_front_end_connects_to_vhost_packed() {
+    let path = socket_path("dpdk-g");
+    let mut user = User::connect_with(&path, RingFormat::Packed);
+    let device = format!("net_vhost0,iface={},queues=1", path.display());
+    comes_and_goes(&mut user.port, &user.pool, &path, &device, true);
+}
+
+#[test]
+fn vhost_connects_to_our_front_end_packed() {
+    let path = socket_path("dpdk-h");
+    let mut user = User::listen_with(&path, RingFormat::Packed);
     let device = format!("net_vhost0,iface={},queues=1,client=1", path.display());
     comes_and_goes(&mut user.port, &user.pool, &path, &device, false);
 }

@@ -261,6 +261,7 @@ fn changed_while_running() {
 fn impossible_values() {
     let mut bench = Bench::new("values");
     bench.expect_quickly(Violation::RingBase(0x1_0000), |_, peer| {
+        peer.send_u64(Request::SetFeatures, FEATURES);
         peer.send_state(Request::SetVringBase, 0, 0x1_0000);
     });
     bench.expect_quickly(Violation::Value(Request::SetVringEnable), |_, peer| {
@@ -277,6 +278,60 @@ fn impossible_values() {
         });
     }
     bench.serve_a_good_one();
+}
+
+/// Of a packed ring: an index beyond it, in either half, or the base of a split ring that comes before the
+/// features say what it is.
+#[test]
+fn ring_bases_that_do_not_suit_the_format() {
+    const PACKED: u64 = 1 << 34;
+    let mut bench = Bench::new("base");
+    for (features, base) in [
+        (FEATURES | PACKED, 0x8100),
+        (FEATURES | PACKED, 0x7fff),
+        (FEATURES | PACKED, 0x8100_8000),
+        (FEATURES | PACKED, u32::MAX),
+        (FEATURES, 0x8000_8000),
+    ] {
+        let guest = Guest::new();
+        bench.expect_quickly(Violation::RingBase(base), |_, peer| {
+            let table = MemRegion::table_bytes(&[guest.region()]);
+            peer.send(Request::SetMemTable, &table, &[guest.file.as_fd()]);
+            peer.send_state(Request::SetVringEnable, 0, 1);
+            peer.send_state(Request::SetVringNum, 0, 256);
+            peer.send_state(Request::SetVringBase, 0, base);
+            peer.send_u64(Request::SetFeatures, features);
+            peer.send(Request::SetVringAddr, &guest.addresses(0).to_bytes(), &[]);
+            peer.send_event(Request::SetVringKick, 0, &guest.kicks[0]);
+        });
+    }
+    bench.serve_a_good_one();
+}
+
+/// `GET_VRING_BASE` says where a packed ring stands: both indexes, with their wrap counters.
+#[test]
+fn a_packed_ring_answers_where_it_stands() {
+    let mut bench = Bench::new("stands");
+    for (base, answer) in [
+        (0x8000_8000, 0x8000_8000),
+        (0x8005_8005, 0x8005_8005),
+        (0x0007, 0x0007_0007),
+        (0x8009, 0x8009_8009),
+        (0x8003_8004, 0x8003_8004),
+    ] {
+        let (mut peer, mut guest) = (bench.connect(), Guest::new());
+        guest.base = [base; 2];
+        peer.send_u64(Request::SetFeatures, FEATURES | 1 << 34);
+        let table = MemRegion::table_bytes(&[guest.region()]);
+        peer.send(Request::SetMemTable, &table, &[guest.file.as_fd()]);
+        for ring in [0, 1] {
+            peer.send_state(Request::SetVringEnable, ring.into(), 1);
+            peer.start_ring(&guest, ring);
+        }
+        assert_eq!(peer.stop_ring(&mut bench, 0), answer);
+        assert_eq!(peer.stop_ring(&mut bench, 1), answer);
+    }
+    assert_eq!(bench.monitor.violations(), 0);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use netdev::{Burst, Config, Device, DropCause, Port};
+use netdev::{Burst, Config, Device, DropCause, Port, RingFormat};
 use support::{PATIENCE, frame, pool, socket_path};
-use user::{User, helper_socket, pass, start_helper};
+use user::{FORMATS, User, helper_socket, pass, start_helper};
 use vhost_user::VhostUserBackend;
 
 fn frames(count: usize) -> Vec<Vec<u8>> {
@@ -30,9 +30,13 @@ fn both_ways(user: &mut User, back: &mut Port, pool: &netdev::Pool, count: usize
 
 #[test]
 fn the_front_end_connects() {
+    FORMATS.into_iter().for_each(the_front_end_connects_with);
+}
+
+fn the_front_end_connects_with(format: RingFormat) {
     let path = socket_path("pair");
     let (mut back, pool) = start(VhostUserBackend::listen(&path).unwrap());
-    let mut user = User::connect(&path);
+    let mut user = User::connect_with(&path, format);
     both_ways(&mut user, &mut back, &pool, 3000);
     let stats = back.rx[0].stats();
     assert_eq!((stats.packets, stats.drops.total()), (3000, 0));
@@ -50,7 +54,16 @@ fn the_back_end_connects() {
 }
 
 #[test]
-fn two_threads() {
+fn two_threads_over_split_rings() {
+    two_threads(RingFormat::Split);
+}
+
+#[test]
+fn two_threads_over_packed_rings() {
+    two_threads(RingFormat::Packed);
+}
+
+fn two_threads(format: RingFormat) {
     const COUNT: usize = 50_000;
     let path = socket_path("threads");
     let finished = AtomicUsize::new(0);
@@ -93,11 +106,39 @@ fn two_threads() {
             assert_eq!(back.rx[0].stats().packets, COUNT as u64);
         });
         scope.spawn(|| {
-            let mut user = User::connect(&path);
+            let mut user = User::connect_with(&path, format);
             run(&mut user.port, &user.pool);
             assert_eq!(user.port.rx[0].stats().packets, COUNT as u64);
         });
     });
+}
+
+/// A back end that wants one format serves who speaks it and leaves the link down for who does not.
+#[test]
+fn a_back_end_of_one_format() {
+    for (ours, theirs, up) in [
+        (RingFormat::Split, RingFormat::Any, true),
+        (RingFormat::Packed, RingFormat::Any, true),
+        (RingFormat::Packed, RingFormat::Packed, true),
+        (RingFormat::Packed, RingFormat::Split, false),
+        (RingFormat::Split, RingFormat::Packed, false),
+    ] {
+        let (path, pool) = (socket_path("format"), pool(2048));
+        let device = Box::new(VhostUserBackend::listen(&path).unwrap());
+        let mut back = device.start(&user::in_format(ours), &pool).unwrap();
+        let mut user = User::connect_with(&path, theirs);
+        if up {
+            both_ways(&mut user, &mut back, &pool, 100);
+            continue;
+        }
+        let mut burst = Burst::new();
+        for _ in 0..10_000 {
+            back.rx[0].rx_burst(&mut burst);
+            user.port.rx[0].rx_burst(&mut burst);
+        }
+        assert!(!back.control.link().up, "{ours} {theirs}");
+        assert!(burst.is_empty());
+    }
 }
 
 #[test]

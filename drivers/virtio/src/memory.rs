@@ -155,6 +155,13 @@ impl MemoryMap {
         Some(unsafe { last.host.add(offset) })
     }
 
+    /// The region that was hit last, to test the short ranges of several buffers against at once.
+    #[inline]
+    pub(crate) fn nearby(&self) -> Nearby {
+        let last = self.last.get();
+        Nearby { device: last.device, clear: self.last_clear.get(), host: last.host }
+    }
+
     /// The regions, sorted by device address.
     pub fn regions(&self) -> &[Region] {
         &self.regions
@@ -168,6 +175,41 @@ impl MemoryMap {
         self.last.set(*region);
         self.last_clear.set(region.clear());
         Some(host)
+    }
+}
+
+/// One region of a map, for bursts of ranges of up to 65,535 bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Nearby {
+    device: u64,
+    clear: u64,
+    host: NonNull<u8>,
+}
+
+impl Nearby {
+    /// The device address of the region: what makes a device address an offset. The offset is in the region
+    /// only if [`holds`](Self::holds) says so.
+    #[inline]
+    pub(crate) fn device(self) -> u64 {
+        self.device
+    }
+
+    /// Whether ranges of up to 65,535 bytes from all the offsets are in the region that were ORed together to
+    /// `offsets`, which is no less than any of them. `false` says nothing.
+    #[inline]
+    pub(crate) fn holds(self, offsets: u64) -> bool {
+        offsets < self.clear
+    }
+
+    /// Where an offset lies for us, if [`holds`](Self::holds) was told of it and said yes. Else nothing may be
+    /// done with it.
+    #[inline]
+    pub(crate) fn perhaps_at(self, offset: u64) -> *mut u8 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "less than a region's length, a `usize`"
+        )]
+        self.host.as_ptr().wrapping_add(offset as usize)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 /// As [`copy`], with `16 * BLOCKS <= len <= 32 * BLOCKS`.
 #[inline]
-unsafe fn copy_ends<const BLOCKS: usize>(from: *const u8, to: *mut u8, len: usize) {
+pub(crate) unsafe fn copy_ends<const BLOCKS: usize>(from: *const u8, to: *mut u8, len: usize) {
     debug_assert!(16 * BLOCKS <= len && len <= 32 * BLOCKS);
     for at in (0..BLOCKS).map(|block| 16 * block) {
         let tail = len - 16 - at;
@@ -48,6 +48,115 @@ unsafe fn copy_ends<const BLOCKS: usize>(from: *const u8, to: *mut u8, len: usiz
             to.add(tail).cast::<Block>().write_unaligned(back);
         }
     }
+}
+
+/// Lengths that are copied in the same way: in the first and the last so many blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    /// The shortest.
+    pub(crate) least: u16,
+    /// By how many bytes the longest is longer.
+    pub(crate) width: u16,
+    /// For [`copy_ends`]; zero where there is no such way.
+    pub(crate) blocks: usize,
+}
+
+impl Class {
+    /// The class of `len`, as far as its lengths are at most `largest`; `None` where none is. Where `len` has no
+    /// class of its own, all lengths from `shortest` on.
+    #[inline]
+    pub(crate) fn of(len: u32, shortest: u16, largest: u16) -> Option<Self> {
+        let (least, width, blocks) = match len {
+            33..=64 => (33, 31, 2),
+            65..=128 => (65, 63, 4),
+            129..=256 => (129, 127, 8),
+            _ => (shortest, u16::MAX, 0),
+        };
+        Some(Self { least, width: width.min(largest.checked_sub(least)?), blocks })
+    }
+}
+
+/// Two 64-bit words in one register, for checks that are made of many descriptors at once.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(crate) struct Pair(Block);
+
+const _: () = assert!(size_of::<Pair>() == 16);
+
+impl Pair {
+    /// # Safety
+    /// `from` must be aligned to 16 and valid for reads of 16 bytes, of which each is read once. The words need
+    /// not be of the same moment.
+    #[inline]
+    pub(crate) unsafe fn read(from: *const u64) -> Self {
+        debug_assert!(from.addr().is_multiple_of(16));
+        // SAFETY: the caller's promise; any bytes are valid.
+        Self(unsafe { from.cast::<Block>().read_volatile() })
+    }
+
+    #[inline]
+    pub(crate) fn new(words: [u64; 2]) -> Self {
+        // SAFETY: the same size, and any bits are valid; the first word is at the lower address in both.
+        Self(unsafe { core::mem::transmute::<[u64; 2], Block>(words) })
+    }
+
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 2] {
+        // SAFETY: as in `new`.
+        unsafe { core::mem::transmute::<Block, [u64; 2]>(self.0) }
+    }
+
+    #[inline]
+    pub(crate) fn and(self, other: Self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        return Self(unsafe { core::arch::x86_64::_mm_and_si128(self.0, other.0) });
+        #[cfg(not(target_arch = "x86_64"))]
+        Self(self.0 & other.0)
+    }
+
+    #[inline]
+    pub(crate) fn or(self, other: Self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        return Self(unsafe { core::arch::x86_64::_mm_or_si128(self.0, other.0) });
+        #[cfg(not(target_arch = "x86_64"))]
+        Self(self.0 | other.0)
+    }
+
+    /// The differences of the words, each modulo 2^64.
+    #[inline]
+    pub(crate) fn minus(self, other: Self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        return Self(unsafe { core::arch::x86_64::_mm_sub_epi64(self.0, other.0) });
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let ([a, b], [c, d]) = (self.words(), other.words());
+            Self::new([a.wrapping_sub(c), b.wrapping_sub(d)])
+        }
+    }
+}
+
+/// Eight 16-bit words as 64-bit words, in order.
+#[inline]
+pub(crate) fn widen(words: [u16; 8]) -> [Pair; 4] {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is in the x86-64 baseline; sixteen bytes are sixteen bytes.
+    unsafe {
+        use core::arch::x86_64::*;
+        let (words, zero): (Block, Block) =
+            (core::mem::transmute::<[u16; 8], Block>(words), _mm_setzero_si128());
+        let (low, high) = (_mm_unpacklo_epi16(words, zero), _mm_unpackhi_epi16(words, zero));
+        [
+            Pair(_mm_unpacklo_epi32(low, zero)),
+            Pair(_mm_unpackhi_epi32(low, zero)),
+            Pair(_mm_unpacklo_epi32(high, zero)),
+            Pair(_mm_unpackhi_epi32(high, zero)),
+        ]
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    core::array::from_fn(|at| Pair::new([words[2 * at].into(), words[2 * at + 1].into()]))
 }
 
 /// A value at any address.
@@ -93,6 +202,45 @@ mod tests {
             assert_eq!(to[..len], source[..len]);
             assert_eq!(to[len..], [0; 16]);
         }
+    }
+
+    #[test]
+    fn a_class_is_copied_by_its_blocks_and_ends_at_the_largest() {
+        for len in 14..1600u16 {
+            for largest in [13, 14, 32, 33, 50, 64, 65, 200, 256, 1514] {
+                let Some(class) = Class::of(len.into(), 14, largest) else {
+                    assert!(largest < len);
+                    continue;
+                };
+                let most = class.least + class.width;
+                assert!(most <= largest && class.least <= len);
+                if class.blocks > 0 {
+                    assert!(16 * class.blocks < class.least.into());
+                    assert!(usize::from(most) <= 32 * class.blocks);
+                    assert_eq!(usize::from(class.least), 16 * class.blocks + 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_calculate_as_two_words_do() {
+        let words = [0, 1, 5, u64::MAX, 1 << 63, 0x1234_5678_9abc_def0, (1 << 32) - 1];
+        for a in words {
+            for b in words {
+                let (one, two) = (Pair::new([a, b]), Pair::new([b, !a]));
+                assert_eq!(one.words(), [a, b]);
+                assert_eq!(one.and(two).words(), [a & b, b & !a]);
+                assert_eq!(one.or(two).words(), [a | b, b | !a]);
+                assert_eq!(one.minus(two).words(), [a.wrapping_sub(b), b.wrapping_sub(!a)]);
+            }
+        }
+        let wide = widen([1, 2, 3, 4, 5, 6, 7, u16::MAX]).map(Pair::words);
+        assert_eq!(wide, [[1, 2], [3, 4], [5, 6], [7, 0xffff]]);
+        #[repr(align(16))]
+        struct Aligned([u64; 2]);
+        // SAFETY: sixteen aligned bytes.
+        assert_eq!(unsafe { Pair::read(Aligned([7, 9]).0.as_ptr()) }.words(), [7, 9]);
     }
 
     #[test]

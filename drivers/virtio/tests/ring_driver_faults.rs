@@ -10,7 +10,6 @@ use ring_support::frame;
 use ring_support::pair::{Machine, Pair};
 use ring_support::rule_breaker::{Lie, RuleBreaker};
 use virtio::ring::split::{Indexes, SplitDevice, UsedElem};
-use virtio::ring::{ReceiveRing, TransmitRing};
 
 const ENTRIES: u16 = 16;
 
@@ -40,7 +39,7 @@ fn receive_lie(lie: Lie, cause: DropCause, count: u64, delivered: usize) {
     let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
     let avail = 1 + u16::try_from(delivered).unwrap() + u16::from(matches!(lie, Lie::Used(1, _)));
     let options = ring_support::OPTIONS;
-    pair.device_tx = SplitDevice::new(ring, Indexes { avail, used }, options);
+    pair.device_tx = SplitDevice::new(ring, Indexes { avail, used }, options).into();
     for round in 0..50 {
         let mut packets: Burst =
             machine.host_pool.copy_from(&frame(round, 90)).into_iter().collect();

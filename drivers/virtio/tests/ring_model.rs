@@ -9,11 +9,10 @@ mod ring_support;
 use std::collections::VecDeque;
 
 use netbuf::{Burst, Pool};
-use netdev::{Armed, QueueCounters};
+use netdev::{Armed, QueueCounters, RingFormat};
 use proptest::prelude::*;
 use ring_support::frame;
 use ring_support::pair::{Machine, Pair};
-use virtio::ring::{ReceiveRing, TransmitRing};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -48,8 +47,8 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(machine: &'a Machine, entries: u32, event_idx: bool) -> Self {
-        let mut pair = Pair::new(machine, entries, event_idx);
+    fn new(format: RingFormat, machine: &'a Machine, entries: u32, event_idx: bool) -> Self {
+        let mut pair = Pair::of(format, machine, entries, event_idx);
         let _ = pair.driver_rx.refill();
         // The first check stands for what a dead predecessor may have kept to itself.
         let _ = pair.device_tx.should_notify();
@@ -188,6 +187,9 @@ impl<'a> Model<'a> {
     }
 }
 
+/// Both formats keep the same rules.
+const FORMATS: [RingFormat; 2] = [RingFormat::Split, RingFormat::Packed];
+
 fn is_frame(bytes: &[u8], number: u8) -> bool {
     bytes == frame(number, 60 + usize::from(number) * 5)
 }
@@ -196,7 +198,8 @@ fn is_frame(bytes: &[u8], number: u8) -> bool {
 fn every_short_sequence_on_the_smallest_rings() {
     let machine = Machine::new();
     const DEPTH: u32 = 5;
-    for entries in [1, 2, 4] {
+    for (format, entries) in [1, 2, 4].into_iter().flat_map(|entries| FORMATS.map(|f| (f, entries)))
+    {
         let steps = [
             Step::DriverSend(1),
             Step::DriverSend(3),
@@ -208,7 +211,7 @@ fn every_short_sequence_on_the_smallest_rings() {
             Step::DriverArm,
         ];
         for sequence in 0..steps.len().pow(DEPTH) {
-            let mut model = Model::new(&machine, entries, sequence % 2 == 0);
+            let mut model = Model::new(format, &machine, entries, sequence % 2 == 0);
             for at in 0..DEPTH {
                 model.step(steps[sequence / steps.len().pow(at) % steps.len()]);
             }
@@ -232,12 +235,17 @@ fn any_step() -> impl Strategy<Value = Step> {
 fn random_long_sequences() {
     let machine = Machine::new();
     let sequences = prop::collection::vec(any_step(), 1..200);
-    let config = ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() };
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let strategy = ((0..=8u32).prop_map(|power| 1 << power), any::<bool>(), sequences);
+    let strategy = (
+        prop::sample::select(&FORMATS[..]),
+        (0..=8u32).prop_map(|power| 1 << power),
+        any::<bool>(),
+        sequences,
+    );
     runner
-        .run(&strategy, |(entries, event_idx, steps)| {
-            let mut model = Model::new(&machine, entries, event_idx);
+        .run(&strategy, |(format, entries, event_idx, steps)| {
+            let mut model = Model::new(format, &machine, entries, event_idx);
             for step in steps {
                 model.step(step);
             }
@@ -251,8 +259,8 @@ fn random_long_sequences() {
 #[test]
 fn indexes_wrap() {
     let machine = Machine::new();
-    for event_idx in [false, true] {
-        let mut model = Model::new(&machine, 256, event_idx);
+    for (format, event_idx) in [false, true].into_iter().flat_map(|by| FORMATS.map(|f| (f, by))) {
+        let mut model = Model::new(format, &machine, 256, event_idx);
         for round in 0..6000usize {
             let count = 1 + round % 32;
             if round % 7 == 0 {

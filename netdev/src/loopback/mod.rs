@@ -19,8 +19,8 @@ use core::cell::RefCell;
 use netbuf::{Netbuf, Pool};
 
 use crate::{
-    Config, Control, Device, Info, Link, MacAddress, Offloads, Port, RingLimits, RxQueue,
-    StartError, StartFailure, TxQueue,
+    Config, Control, Device, Info, Link, MacAddress, Offloads, Port, RingFormat, RingLimits,
+    RxQueue, StartError, StartFailure, TxQueue,
 };
 
 use queues::{LoopbackRx, LoopbackTx};
@@ -37,6 +37,7 @@ const INFO: Info = Info {
     tx_queues: 16,
     rx_ring: RingLimits { min: 2, max: 4096 },
     tx_ring: RingLimits { min: 2, max: 4096 },
+    ring_format: RingFormat::Any,
     offloads: Offloads::TX_CHAINS,
 };
 

@@ -3,49 +3,78 @@
 use std::rc::Rc;
 
 use netdev::{Armed, QueueCounters};
+use virtio::ring::DeviceHalf;
+use virtio::ring::packed::{PackedDevice, PackedRing};
 use virtio::ring::split::{DeviceOptions, Indexes, RingSize, SplitDevice, SplitRing};
 
 use super::memory_table::MemoryTable;
 use crate::message::VringAddr;
+use crate::violation::Violation;
 use netbuf::{Burst, Pool};
+
+/// What the features mean for a ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingOptions {
+    /// `VIRTIO_F_RING_PACKED`.
+    pub(crate) packed: bool,
+    pub(crate) device: DeviceOptions,
+}
 
 /// A started and enabled ring.
 pub(crate) struct LiveRing {
     /// Lies in `memory`; never handed out.
-    device: SplitDevice,
+    device: DeviceHalf,
     memory: Rc<MemoryTable>,
     armed: bool,
 }
 
 impl LiveRing {
-    /// Starts the ring at `addr`, with avail ring entry `base` as the next to take. `None` if a part of it is
-    /// misaligned or not inside one region.
+    /// Starts the ring at `addr`, at `base`: what `SET_VRING_BASE` said, or `None` for a fresh ring.
+    ///
+    /// # Errors
+    /// A part of it is misaligned or not inside one region; or `base` is none of the ring's.
     pub(crate) fn start(
         memory: &Rc<MemoryTable>,
         addr: &VringAddr,
         size: RingSize,
-        base: u16,
-        options: DeviceOptions,
-    ) -> Option<Self> {
-        let part = |address: u64, len, align: u64| {
-            let host = memory.user(address, len)?;
-            // Both, because the front end's address need not be aligned as ours is.
-            let aligned =
-                address.is_multiple_of(align) && (host.addr().get() as u64).is_multiple_of(align);
-            aligned.then_some(host)
+        base: Option<u32>,
+        options: RingOptions,
+    ) -> Result<Self, Violation> {
+        let parts = |driver_len, driver_align, device_len| {
+            let part = |address: u64, len, align: u64| {
+                let host = memory.user(address, len)?;
+                // Both, because the front end's address need not be aligned as ours is.
+                let aligned = address.is_multiple_of(align)
+                    && (host.addr().get() as u64).is_multiple_of(align);
+                aligned.then_some(host)
+            };
+            let desc = part(addr.desc, size.desc_bytes(), 16)?;
+            let driver = part(addr.avail, driver_len, driver_align)?;
+            Some((desc, driver, part(addr.used, device_len, 4)?))
         };
-        let desc = part(addr.desc, size.desc_bytes(), 16)?;
-        let avail = part(addr.avail, size.avail_bytes(), 2)?;
-        let used = part(addr.used, size.used_bytes(), 4)?;
-        // SAFETY: each part lies inside one mapping of `memory` with its full length, aligned; the new value
-        // holds the table, so the mappings outlive the ring, which is private to it.
-        let ring = unsafe { SplitRing::new(desc, avail, used, size) };
-        let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
-        let device = SplitDevice::new(ring, Indexes { avail: base, used }, options);
-        Some(Self { device, memory: Rc::clone(memory), armed: false })
+        let misplaced = Violation::RingAddress(addr.index);
+        // SAFETY (of both views): each part lies inside one mapping of `memory` with its full length, aligned;
+        // the new value holds the table, so the mappings outlive the ring, which is private to it.
+        let device = if options.packed {
+            let bytes = PackedRing::EVENT_BYTES;
+            let (desc, driver, device) = parts(bytes, 4, bytes).ok_or(misplaced)?;
+            // SAFETY: see above.
+            let ring = unsafe { PackedRing::new(desc, driver, device, size) };
+            PackedDevice::new(ring, packed_base(base, size)?, options.device).into()
+        } else {
+            let (desc, avail, used) =
+                parts(size.avail_bytes(), 2, size.used_bytes()).ok_or(misplaced)?;
+            // SAFETY: see above.
+            let ring = unsafe { SplitRing::new(desc, avail, used, size) };
+            let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
+            let base = base.unwrap_or(0);
+            let avail = u16::try_from(base).map_err(|_| Violation::RingBase(base))?;
+            SplitDevice::new(ring, Indexes { avail, used }, options.device).into()
+        };
+        Ok(Self { device, memory: Rc::clone(memory), armed: false })
     }
 
-    /// Frames that the driver has sent; see [`SplitDevice::receive`].
+    /// Frames that the driver has sent; see [`DeviceHalf::receive`].
     #[inline]
     pub(crate) fn receive(
         &mut self,
@@ -60,7 +89,7 @@ impl LiveRing {
         self.device.receive(self.memory.map(), pool, out, counters, port)
     }
 
-    /// Frames for the driver; see [`SplitDevice::transmit`].
+    /// Frames for the driver; see [`DeviceHalf::transmit`].
     #[inline]
     pub(crate) fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> usize {
         self.device.transmit(self.memory.map(), packets, counters)
@@ -85,13 +114,39 @@ impl LiveRing {
         self.device.disarm();
     }
 
-    /// The avail ring entry to take next.
-    pub(crate) fn base(&self) -> u16 {
-        self.device.indexes().avail
+    /// Where the ring stands, as `GET_VRING_BASE` answers: the avail ring entry to take next; or of a packed
+    /// ring both indexes, the avail one in the lower half, with their wrap counters in bits 15 and 31.
+    pub(crate) fn base(&self) -> u32 {
+        let Indexes { avail, used } = self.device.indexes();
+        match self.device {
+            DeviceHalf::Split(_) => avail.into(),
+            DeviceHalf::Packed(_) => u32::from(avail) | u32::from(used) << 16,
+        }
     }
 
     /// Whether the driver has broken the ring's rules beyond repair.
     pub(crate) fn is_broken(&self) -> bool {
         self.device.is_broken()
+    }
+}
+
+/// The indexes that a packed ring's base names.
+///
+/// Front ends that know of the lower half only (DPDK's virtio-user) leave the upper one zero, which also says
+/// that the device stands at its first descriptor in a later lap. Whoever stops finishes first what it has
+/// taken, so that both halves are equal; a zero is therefore taken for "the same".
+fn packed_base(base: Option<u32>, size: RingSize) -> Result<Indexes, Violation> {
+    let Some(base) = base else { return Ok(PackedDevice::START) };
+    let [a, b, c, d] = base.to_le_bytes();
+    let avail = u16::from_le_bytes([a, b]);
+    let used = match u16::from_le_bytes([c, d]) {
+        0 => avail,
+        used => used,
+    };
+    let inside = |index: u16| index & 0x7fff < size.get();
+    if inside(avail) && inside(used) {
+        Ok(Indexes { avail, used })
+    } else {
+        Err(Violation::RingBase(base))
     }
 }

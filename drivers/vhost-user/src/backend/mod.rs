@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use netdev::{
     Armed, BURST, Burst, Config, Control, Device, Info, Link, MacAddress, Offloads, Pool, Port,
-    QueueCounters, RingLimits, RxQueue, StartError, StartFailure, TxQueue, Unsupported, WakeSource,
+    QueueCounters, RingFormat, RingLimits, RxQueue, StartError, StartFailure, TxQueue, Unsupported,
+    WakeSource,
 };
 
 use self::offer::Offer;
@@ -124,6 +125,7 @@ impl Device for VhostUserBackend {
             tx_queues: QUEUE_PAIRS,
             rx_ring: RINGS,
             tx_ring: RINGS,
+            ring_format: RingFormat::Any,
             offloads: OFFLOADS,
         }
     }
@@ -133,9 +135,15 @@ impl Device for VhostUserBackend {
             Ok(max_frame) => max_frame,
             Err(reason) => return Err(StartError { device: self, reason }),
         };
-        let info = Info { max_frame: max_frame.into(), offloads: config.offloads, ..self.info() };
+        let info = Info {
+            max_frame: max_frame.into(),
+            // The front end chooses, later, from what is left.
+            ring_format: config.ring_format,
+            offloads: config.offloads,
+            ..self.info()
+        };
         let Self { endpoint, mac, monitor } = *self;
-        let offer = Offer::new(QUEUE_PAIRS, max_frame);
+        let offer = Offer::new(QUEUE_PAIRS, max_frame, config.ring_format);
         let shared = Rc::new(RefCell::new(Shared::new(endpoint, offer, monitor)));
         // The guest transmits what we receive.
         let rx = |pair| -> Box<dyn RxQueue> {

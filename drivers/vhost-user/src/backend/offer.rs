@@ -1,5 +1,6 @@
 //! What our back end offers to a front end: only what it does.
 
+use netdev::RingFormat;
 use virtio::features::Features;
 
 use crate::message::{feature, protocol};
@@ -15,22 +16,30 @@ pub(crate) struct Offer {
     pub(crate) queue_pairs: u16,
     /// Largest frame, in bytes, L2 header included, FCS excluded.
     pub(crate) max_frame: u16,
+    /// What the rings can be.
+    pub(crate) ring_format: RingFormat,
 }
 
 impl Offer {
     /// What we offer for frames up to `max_frame`.
-    pub(crate) fn new(queue_pairs: u16, max_frame: u16) -> Self {
+    pub(crate) fn new(queue_pairs: u16, max_frame: u16, ring_format: RingFormat) -> Self {
+        let packed = match ring_format {
+            RingFormat::Split => Features::empty(),
+            _ => Features::RING_PACKED,
+        };
         Self {
             // QEMU passes `host_mtu=` on only where the back end has MTU.
             features: (Features::VERSION_1
                 | Features::EVENT_IDX
                 | Features::INDIRECT_DESC
-                | Features::MTU)
+                | Features::MTU
+                | packed)
                 .bits()
                 | feature::PROTOCOL_FEATURES,
             protocol: protocol::MQ | protocol::REPLY_ACK | protocol::MTU | protocol::STATUS,
             queue_pairs,
             max_frame,
+            ring_format,
         }
     }
 }

@@ -10,9 +10,11 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use netdev::RingFormat;
 use virtio::features::Features;
 use virtio::ring::split::{DeviceOptions, RingSize};
 
+use super::live_ring::RingOptions;
 use super::memory_table::MemoryTable;
 use super::offer::Offer;
 use super::vring::Vring;
@@ -170,7 +172,7 @@ impl Session {
             Request::SetVringEnable => self.set_enabled(state()?),
             Request::GetVringBase => {
                 let VringState { index, .. } = state()?;
-                let num = u32::from(self.ring(index)?.stop());
+                let num = self.ring(index)?.stop();
                 Ok(Answer::State(VringState { index, num }))
             }
             Request::SetVringAddr => self.set_address(VringAddr::parse(payload).ok_or(wrong_size)?),
@@ -251,8 +253,12 @@ impl Session {
     }
 
     fn set_base(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
-        let base = u16::try_from(num).map_err(|_| Violation::RingBase(num))?;
-        self.stopped_ring(index)?.set_base(base);
+        // A split ring's is an index of 16 bits. (Before the features are known nobody can say.)
+        let packed = Features::RING_PACKED.bits();
+        if num > 0xffff && self.features.is_some_and(|features| features & packed == 0) {
+            return Err(Violation::RingBase(num));
+        }
+        self.stopped_ring(index)?.set_base(num);
         Ok(Answer::Done)
     }
 
@@ -315,20 +321,24 @@ impl Session {
     fn resume(&mut self) -> Result<(), Violation> {
         let options = self.features.and_then(|features| self.options(features));
         let plain = self.features.is_some_and(|bits| bits & feature::PROTOCOL_FEATURES == 0);
-        for (index, ring) in (0u32..).zip(&mut self.rings) {
-            ring.resume(index, self.memory.as_ref(), options, plain)?;
+        for ring in &mut self.rings {
+            ring.resume(self.memory.as_ref(), options, plain)?;
         }
         Ok(())
     }
 
-    /// What the features mean for a ring; `None` for a legacy driver, whose header has another size: its
-    /// link stays down.
-    fn options(&self, features: u64) -> Option<DeviceOptions> {
+    /// What the features mean for a ring; `None` for a legacy driver, whose header has another size, and for one
+    /// without the format that was asked for: its link stays down.
+    fn options(&self, features: u64) -> Option<RingOptions> {
         let features = Features::from_bits_retain(features);
-        features.contains(Features::VERSION_1).then_some(DeviceOptions {
+        let packed = features.contains(Features::RING_PACKED);
+        let suits = packed || self.offer.ring_format != RingFormat::Packed;
+        let device = DeviceOptions {
             event_idx: features.contains(Features::EVENT_IDX),
             indirect: features.contains(Features::INDIRECT_DESC),
             max_frame: self.offer.max_frame,
-        })
+        };
+        let usable = features.contains(Features::VERSION_1) && suits;
+        usable.then_some(RingOptions { packed, device })
     }
 }

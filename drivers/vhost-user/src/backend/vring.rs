@@ -8,9 +8,9 @@
 use std::rc::Rc;
 
 use netdev::{Armed, QueueCounters};
-use virtio::ring::split::{DeviceOptions, RingSize};
+use virtio::ring::split::RingSize;
 
-use super::live_ring::LiveRing;
+use super::live_ring::{LiveRing, RingOptions};
 use super::memory_table::MemoryTable;
 use crate::event::Event;
 use crate::message::VringAddr;
@@ -21,8 +21,9 @@ use crate::violation::Violation;
 pub(crate) struct Vring {
     pub(crate) size: Option<RingSize>,
     pub(crate) addr: Option<VringAddr>,
-    /// The avail entry to start at. While the ring runs, the live ring knows better.
-    base: u16,
+    /// Where to start, as `SET_VRING_BASE` says it; `None`: where fresh rings do. While the ring runs, the live
+    /// ring knows better.
+    base: Option<u32>,
     /// Between `SET_VRING_KICK` and `GET_VRING_BASE`.
     started: bool,
     kick: Option<Event>,
@@ -47,34 +48,34 @@ impl Vring {
     }
 
     /// `GET_VRING_BASE`: stops the ring and answers where it stands.
-    pub(crate) fn stop(&mut self) -> u16 {
+    pub(crate) fn stop(&mut self) -> u32 {
         self.pause();
         self.started = false;
         self.kick = None;
-        self.base
+        self.base.unwrap_or(0)
     }
 
     /// Stops processing; [`resume`](Self::resume) goes on where it was.
     pub(crate) fn pause(&mut self) {
         if let Some(live) = self.live.take() {
-            self.base = live.base();
+            self.base = Some(live.base());
         }
     }
 
     /// `SET_VRING_BASE`.
-    pub(crate) fn set_base(&mut self, base: u16) {
-        self.base = base;
+    pub(crate) fn set_base(&mut self, base: u32) {
+        self.base = Some(base);
     }
 
     /// Starts processing if everything is there, or stops it if something no longer is.
     ///
     /// # Errors
-    /// [`Violation::RingAddress`]: everything is there, but the addresses cannot be.
+    /// [`Violation::RingAddress`], [`Violation::RingBase`]: everything is there, but the addresses or the base
+    /// cannot be.
     pub(crate) fn resume(
         &mut self,
-        index: u32,
         memory: Option<&Rc<MemoryTable>>,
-        options: Option<DeviceOptions>,
+        options: Option<RingOptions>,
         enabled_unless_told: bool,
     ) -> Result<(), Violation> {
         let wanted = self.started && self.enabled.unwrap_or(enabled_unless_told);
@@ -86,7 +87,7 @@ impl Vring {
         };
         if self.live.is_none() {
             let live = LiveRing::start(memory, &addr, size, self.base, options);
-            self.live = Some(live.ok_or(Violation::RingAddress(index))?);
+            self.live = Some(live?);
             self.reported = false;
         }
         Ok(())

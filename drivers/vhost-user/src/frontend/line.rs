@@ -38,6 +38,7 @@ const PASSED_ON: Features = Features::CSUM
     .union(Features::INDIRECT_DESC)
     .union(Features::EVENT_IDX)
     .union(Features::VERSION_1)
+    .union(Features::RING_PACKED)
     .union(Features::IN_ORDER);
 
 /// What the front end adds of its own: it makes up the address and the link's state.
@@ -226,8 +227,9 @@ impl Line {
         let features = self.driver_features & !OWN.bits() | own;
         peer.tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
         peer.share(&self.memory)?;
+        let packed = self.driver_features & Features::RING_PACKED.bits() != 0;
         for (index, queue) in (0u32..).zip(&mut self.queues).filter(|(_, queue)| queue.size > 0) {
-            peer.start(index, queue)?;
+            peer.start(index, queue, packed)?;
             queue.running = true;
         }
         for (index, _) in (0u32..).zip(&self.queues).filter(|_| enabled_by_message) {

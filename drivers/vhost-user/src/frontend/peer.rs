@@ -89,10 +89,17 @@ impl Peer {
         }
     }
 
-    pub(super) fn start(&mut self, index: u32, queue: &Queue) -> Result<(), Violation> {
+    /// Starts a fresh ring. A packed one stands at index 0 with the wrap counters 1, of both sides.
+    pub(super) fn start(
+        &mut self,
+        index: u32,
+        queue: &Queue,
+        packed: bool,
+    ) -> Result<(), Violation> {
+        let base = if packed { 1 << 15 | 1 << 31 } else { 0 };
         let state = |num| VringState { index, num }.to_bytes();
         self.tell(Request::SetVringNum, &state(queue.size), &[])?;
-        self.tell(Request::SetVringBase, &state(0), &[])?;
+        self.tell(Request::SetVringBase, &state(base), &[])?;
         let (desc, used, avail) = (queue.desc, queue.used, queue.avail);
         let addr = VringAddr { index, flags: 0, desc, used, avail, log: 0 };
         self.tell(Request::SetVringAddr, &addr.to_bytes(), &[])?;

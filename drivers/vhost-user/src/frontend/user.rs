@@ -14,7 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use netbuf::DeviceMemory;
-use netdev::{Config, Device, Info, MacAddress, Pool, Port, StartError, StartFailure};
+use netdev::{Config, Device, Info, MacAddress, Pool, Port, RingFormat, StartError, StartFailure};
 use virtio::features::{Features, Limits, Offer, negotiate};
 use virtio::net::VirtioNet;
 
@@ -131,7 +131,11 @@ impl VirtioUser {
     /// What would be in force if the peer were there, or why not even then.
     fn expect(&self, config: &Config, pool: &Pool) -> Result<Info, StartFailure> {
         let offered = self.info();
-        let features = self.line.borrow().device_features();
+        let mut features = self.line.borrow().device_features();
+        if config.ring_format == RingFormat::Packed {
+            // The peer that comes may well have them.
+            features |= Features::RING_PACKED.bits();
+        }
         let offer = Offer {
             features: Features::from_bits_retain(features),
             mac: Some(offered.mac),
@@ -150,7 +154,13 @@ impl VirtioUser {
         if available < needed {
             return Err(StartFailure::PoolTooSmall { needed, available });
         }
-        Ok(Info { max_frame: agreed.max_frame.into(), offloads: agreed.offloads, ..offered })
+        // (The format is agreed upon with the peer that comes.)
+        Ok(Info {
+            max_frame: agreed.max_frame.into(),
+            ring_format: config.ring_format,
+            offloads: agreed.offloads,
+            ..offered
+        })
     }
 }
 
@@ -161,7 +171,9 @@ fn contains(memory: &SharedMemory, rings: &DeviceMemory) -> bool {
 
 impl Device for VirtioUser {
     fn info(&self) -> Info {
-        Info { driver: "virtio-user", mac: self.line.borrow().mac, ..self.device.info() }
+        // The peer has a say in the rings' format, and another one may come.
+        let (mac, ring_format) = (self.line.borrow().mac, RingFormat::Any);
+        Info { driver: "virtio-user", mac, ring_format, ..self.device.info() }
     }
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use netbuf::{DeviceMemory, PoolConfig};
-use netdev::{Burst, Config, Device, Pool, Port};
+use netdev::{Burst, Config, Device, Pool, Port, RingFormat};
 use plat_linux::Region;
 use vhost_user::{Endpoint, Monitor, SharedMemory, VhostUserFrontend, VirtioUser};
 use virtio::net::VirtioNet;
@@ -37,6 +37,14 @@ pub struct User {
     pub shared: SharedMemory,
 }
 
+/// A configuration that asks for rings of this format.
+pub fn in_format(ring_format: RingFormat) -> Config {
+    Config { ring_format, ..Config::default() }
+}
+
+/// Both formats.
+pub const FORMATS: [RingFormat; 2] = [RingFormat::Split, RingFormat::Packed];
+
 /// Bytes of the rings, at the start of the shared memory.
 pub fn ring_bytes() -> usize {
     VirtioNet::<VhostUserFrontend>::ring_bytes(256, 256).unwrap()
@@ -44,18 +52,26 @@ pub fn ring_bytes() -> usize {
 
 impl User {
     pub fn connect(path: &Path) -> Self {
+        Self::connect_with(path, RingFormat::Any)
+    }
+
+    pub fn connect_with(path: &Path, format: RingFormat) -> Self {
         let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
-        Self::start(VirtioUser::connect(path, &[shared], rings).unwrap(), pool, shared)
+        Self::start(VirtioUser::connect(path, &[shared], rings).unwrap(), pool, shared, format)
     }
 
     pub fn listen(path: &Path) -> Self {
-        let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
-        Self::start(VirtioUser::listen(path, &[shared], rings).unwrap(), pool, shared)
+        Self::listen_with(path, RingFormat::Any)
     }
 
-    fn start(device: VirtioUser, pool: Pool, shared: SharedMemory) -> Self {
+    pub fn listen_with(path: &Path, format: RingFormat) -> Self {
+        let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
+        Self::start(VirtioUser::listen(path, &[shared], rings).unwrap(), pool, shared, format)
+    }
+
+    fn start(device: VirtioUser, pool: Pool, shared: SharedMemory, format: RingFormat) -> Self {
         let monitor = device.monitor();
-        let port = Box::new(device).start(&Config::default(), &pool).unwrap();
+        let port = Box::new(device).start(&in_format(format), &pool).unwrap();
         Self { port, pool, monitor, shared }
     }
 }

@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use netbuf::Pool;
-use netdev::{Config, QueueCounters, RxQueue, StartFailure, TxQueue};
+use netbuf::{DeviceMemory, Pool};
+use netdev::{Config, QueueCounters, RingFormat, RxQueue, StartFailure, TxQueue};
 
 use super::config_space::{RX, TX, read_offer};
 use super::running::Running;
@@ -12,7 +12,8 @@ use super::rx::Receiver;
 use super::tx::Sender;
 use super::{PlainHeader, VirtioNet};
 use crate::features::{Limits, Negotiated, negotiate};
-use crate::ring::split::{RingSize, SplitReceive, SplitTransmit, ring_bytes};
+use crate::ring::packed::{self, PackedReceive, PackedTransmit};
+use crate::ring::split::{self, RingSize, SplitReceive, SplitTransmit};
 use crate::ring::{Addresses, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
 use crate::transport::{DeviceStatus, Doorbell, DoorbellTransport, Transport};
 
@@ -72,8 +73,26 @@ pub(super) fn start<T: DoorbellTransport>(
 
     // SAFETY: the device was reset, so it knows of no ring; the rings of an earlier start ended with it (see
     // `Running`), or it would not have been given back.
-    let (rx_ring, tx_ring) = unsafe { rings(device, &negotiated, config.port, pool) }?;
-    let transport = &mut device.transport;
+    unsafe {
+        match negotiated.ring_format {
+            RingFormat::Packed => {
+                let rings = packed_rings(&device.memory, &negotiated, config.port, pool)?;
+                run(&mut device.transport, rings, negotiated)
+            }
+            _ => {
+                let rings = split_rings(&device.memory, &negotiated, config.port, pool)?;
+                run(&mut device.transport, rings, negotiated)
+            }
+        }
+    }
+}
+
+/// Names the rings to the device, posts buffers, and lets it run.
+fn run<T: DoorbellTransport, R: ReceiveRing, S: TransmitRing>(
+    transport: &mut T,
+    (rx_ring, tx_ring): (R, S),
+    negotiated: Negotiated,
+) -> Result<Started, StartFailure> {
     set_queue(transport, RX, negotiated.rx_ring, rx_ring.addresses());
     set_queue(transport, TX, negotiated.tx_ring, tx_ring.addresses());
     let rx_bell = transport.doorbell(RX).map_err(StartFailure::Device)?;
@@ -116,29 +135,73 @@ fn agree<T: Transport>(transport: &mut T, negotiated: &Negotiated) -> Result<(),
     }
 }
 
-/// Lays both rings out in the device's memory.
+/// What both rings are started with, and their sizes.
+struct Plan {
+    receive: ReceiveSetup,
+    rx_size: RingSize,
+    transmit: TransmitSetup,
+    tx_size: RingSize,
+}
+
+impl Plan {
+    fn new(negotiated: &Negotiated, port: u16, pool: &Pool) -> Result<Self, StartFailure> {
+        let event_idx = negotiated.features.contains(crate::features::Features::EVENT_IDX);
+        let max_frame = negotiated.max_frame;
+        let size = |entries: u16| RingSize::new(entries.into()).ok_or(StartFailure::NoMemory);
+        Ok(Self {
+            receive: ReceiveSetup { event_idx, pool: *pool, port, max_frame },
+            rx_size: size(negotiated.rx_ring)?,
+            transmit: TransmitSetup { event_idx, home: *pool, max_frame },
+            tx_size: size(negotiated.tx_ring)?,
+        })
+    }
+}
+
+/// Lays both rings out in the device's memory, one behind the other.
 ///
 /// # Safety
 /// Neither the device nor an earlier start may use that memory any more.
-unsafe fn rings<T: DoorbellTransport>(
-    device: &VirtioNet<T>,
+unsafe fn split_rings(
+    memory: &DeviceMemory,
     negotiated: &Negotiated,
     port: u16,
     pool: &Pool,
 ) -> Result<(SplitReceive<PlainHeader>, SplitTransmit<PlainHeader>), StartFailure> {
-    let event_idx = negotiated.features.contains(crate::features::Features::EVENT_IDX);
-    let max_frame = negotiated.max_frame;
-    let size = |entries: u16| RingSize::new(entries.into()).ok_or(StartFailure::NoMemory);
-    let (rx_size, tx_size) = (size(negotiated.rx_ring)?, size(negotiated.tx_ring)?);
-    let receive = ReceiveSetup { event_idx, pool: *pool, port, max_frame };
-    let transmit = TransmitSetup { event_idx, home: *pool, max_frame };
-    // SAFETY: as the caller promised; the two rings lie one behind the other.
+    let plan = Plan::new(negotiated, port, pool)?;
+    let second = split::ring_bytes(plan.rx_size);
+    // SAFETY: as the caller promised; the rings do not overlap.
     let rings = unsafe {
         (
-            SplitReceive::new(&device.memory, 0, rx_size, &receive),
-            SplitTransmit::new(&device.memory, ring_bytes(rx_size), tx_size, &transmit),
+            SplitReceive::new(memory, 0, plan.rx_size, &plan.receive),
+            SplitTransmit::new(memory, second, plan.tx_size, &plan.transmit),
         )
     };
+    both(rings)
+}
+
+/// As [`split_rings`].
+///
+/// # Safety
+/// As there.
+unsafe fn packed_rings(
+    memory: &DeviceMemory,
+    negotiated: &Negotiated,
+    port: u16,
+    pool: &Pool,
+) -> Result<(PackedReceive<PlainHeader>, PackedTransmit<PlainHeader>), StartFailure> {
+    let plan = Plan::new(negotiated, port, pool)?;
+    let second = packed::ring_bytes(plan.rx_size);
+    // SAFETY: as the caller promised; the rings do not overlap.
+    let rings = unsafe {
+        (
+            PackedReceive::new(memory, 0, plan.rx_size, &plan.receive),
+            PackedTransmit::new(memory, second, plan.tx_size, &plan.transmit),
+        )
+    };
+    both(rings)
+}
+
+fn both<R, S>(rings: (Option<R>, Option<S>)) -> Result<(R, S), StartFailure> {
     match rings {
         (Some(receive), Some(transmit)) => Ok((receive, transmit)),
         _ => Err(StartFailure::NoMemory),

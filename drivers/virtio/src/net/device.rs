@@ -46,7 +46,8 @@ impl<T> fmt::Display for OpenError<T> {
 impl<T> core::error::Error for OpenError<T> {}
 
 impl<T: DoorbellTransport + 'static> VirtioNet<T> {
-    /// Device memory that a pair of rings takes, in bytes, with at most so many entries each. `None` unless
+    /// Device memory that a pair of rings takes, in bytes, with at most so many entries each: split ones, which
+    /// take more than packed ones. `None` unless
     /// both are powers of two from 1 to 32,768.
     pub fn ring_bytes(rx_entries: u16, tx_entries: u16) -> Option<usize> {
         let (rx, tx) = (RingSize::new(rx_entries.into())?, RingSize::new(tx_entries.into())?);
@@ -108,6 +109,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
             tx_queues: pairs,
             rx_ring,
             tx_ring,
+            ring_format: self.offer.ring_format(),
             offloads: self.offer.offloads(),
         }
     }
@@ -118,6 +120,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 let mut info = self.info();
                 info.max_frame = negotiated.max_frame.into();
                 info.offloads = negotiated.offloads;
+                info.ring_format = negotiated.ring_format;
                 info.rx_ring.max = negotiated.rx_ring;
                 info.rx_ring.min = negotiated.rx_ring;
                 info.tx_ring.max = negotiated.tx_ring;

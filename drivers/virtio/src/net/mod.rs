@@ -5,7 +5,7 @@
 //!     ^--------------------------------- stop ------------------------------------------------'
 //! ```
 //!
-//! One pair of queues over split rings, one descriptor per packet, polled. The ring's format and the header
+//! One pair of queues over split or packed rings, one descriptor per packet, polled. The ring's format and the header
 //! are types, chosen in `bring_up`; the queues know neither the transport nor its registers.
 //!
 //! Deliberately absent: offloads, control queue, several pairs and mergeable buffers (each is a further file),

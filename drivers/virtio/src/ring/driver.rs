@@ -25,7 +25,8 @@ pub trait Header: 'static {
 }
 
 /// Device addresses of a virtqueue's parts (virtio 1.2, 2.6): for a split ring the descriptor table, the
-/// avail ring and the used ring.
+/// avail ring and the used ring; for a packed one the descriptors, and the event suppression structures that
+/// the driver and the device write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// The descriptor area.

@@ -1,13 +1,15 @@
 //! Both halves joined: a driver's two rings, and the device half of each.
 
 use netbuf::{DeviceMemory, Pool};
+use netdev::RingFormat;
 use virtio::memory::{MemoryMap, Region};
 use virtio::net::PlainHeader;
+use virtio::ring::packed::{PackedDevice, PackedReceive, PackedRing, PackedTransmit};
 use virtio::ring::split::{
     DeviceOptions, Indexes, RingSize, SplitDevice, SplitReceive, SplitRing, SplitTransmit,
     ring_bytes,
 };
-use virtio::ring::{Addresses, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use virtio::ring::{Addresses, DeviceHalf, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
 
 /// What is shared by many pairs, one after the other: memory is never given back.
 pub struct Machine {
@@ -31,43 +33,81 @@ impl Machine {
 }
 
 pub struct Pair {
-    pub driver_tx: SplitTransmit<PlainHeader>,
-    pub driver_rx: SplitReceive<PlainHeader>,
+    pub driver_tx: Box<dyn TransmitRing>,
+    pub driver_rx: Box<dyn ReceiveRing>,
     /// Takes what `driver_tx` sends.
-    pub device_rx: SplitDevice,
+    pub device_rx: DeviceHalf,
     /// Fills what `driver_rx` posts.
-    pub device_tx: SplitDevice,
+    pub device_tx: DeviceHalf,
     pub map: MemoryMap,
 }
 
 impl Pair {
     /// The rings of the driver's transmit and receive halves.
     pub fn rings(&self) -> [SplitRing; 2] {
-        [self.device_rx.ring(), self.device_tx.ring()]
+        [&self.device_rx, &self.device_tx].map(|half| match half {
+            DeviceHalf::Split(half) => half.ring(),
+            DeviceHalf::Packed(_) => panic!("a packed ring"),
+        })
     }
 
-    /// Two rings of `entries` in the machine's memory; nothing is posted. Only one pair at a time.
+    /// The same of packed rings.
+    pub fn packed_rings(&self) -> [PackedRing; 2] {
+        [&self.device_rx, &self.device_tx].map(|half| match half {
+            DeviceHalf::Split(_) => panic!("a split ring"),
+            DeviceHalf::Packed(half) => half.ring(),
+        })
+    }
+
+    /// Two split rings of `entries` in the machine's memory; nothing is posted. Only one pair at a time.
     pub fn new(machine: &Machine, entries: u32, event_idx: bool) -> Self {
+        Self::of(RingFormat::Split, machine, entries, event_idx)
+    }
+
+    /// The same of either format.
+    pub fn of(format: RingFormat, machine: &Machine, entries: u32, event_idx: bool) -> Self {
         let size = RingSize::new(entries).unwrap();
         assert!(entries <= MOST);
         let receive =
             ReceiveSetup { event_idx, pool: machine.guest_pool, port: 3, max_frame: 1518 };
         let transmit = TransmitSetup { event_idx, home: machine.guest_pool, max_frame: 1518 };
-        let second = machine.memory.len() / 2;
+        let (memory, second) = (&machine.memory, machine.memory.len() / 2);
         // SAFETY: the halves of the memory do not overlap, and earlier pairs were dissolved.
-        let (driver_rx, driver_tx) = unsafe {
-            (
-                SplitReceive::new(&machine.memory, 0, size, &receive).unwrap(),
-                SplitTransmit::new(&machine.memory, second, size, &transmit).unwrap(),
-            )
+        let (driver_rx, driver_tx): (Box<dyn ReceiveRing>, Box<dyn TransmitRing>) = unsafe {
+            match format {
+                RingFormat::Packed => (
+                    Box::new(PackedReceive::<PlainHeader>::new(memory, 0, size, &receive).unwrap()),
+                    Box::new(
+                        PackedTransmit::<PlainHeader>::new(memory, second, size, &transmit)
+                            .unwrap(),
+                    ),
+                ),
+                _ => (
+                    Box::new(SplitReceive::<PlainHeader>::new(memory, 0, size, &receive).unwrap()),
+                    Box::new(
+                        SplitTransmit::<PlainHeader>::new(memory, second, size, &transmit).unwrap(),
+                    ),
+                ),
+            }
         };
         let options = DeviceOptions { event_idx, indirect: false, max_frame: 1518 };
-        let view = |addresses| ring_at(&machine.memory, addresses, size);
+        let device = |addresses| -> DeviceHalf {
+            match format {
+                RingFormat::Packed => {
+                    let ring = packed_ring_at(memory, addresses, size);
+                    PackedDevice::new(ring, PackedDevice::START, options).into()
+                }
+                _ => {
+                    let ring = ring_at(memory, addresses, size);
+                    SplitDevice::new(ring, Indexes::default(), options).into()
+                }
+            }
+        };
         let (host, len) = machine.guest_pool.device_region();
         let packets = Region { device: host.addr().get() as u64, len: len as u64, host };
         Self {
-            device_rx: SplitDevice::new(view(driver_tx.addresses()), Indexes::default(), options),
-            device_tx: SplitDevice::new(view(driver_rx.addresses()), Indexes::default(), options),
+            device_rx: device(driver_tx.addresses()),
+            device_tx: device(driver_rx.addresses()),
             // SAFETY: the pool's memory is never given back.
             map: unsafe { MemoryMap::new(&[packets]) }.unwrap(),
             driver_tx,
@@ -84,6 +124,19 @@ impl Drop for Pair {
             self.driver_tx.release();
             self.driver_rx.release();
         }
+    }
+}
+
+/// The device's view of a packed ring in `memory`.
+pub fn packed_ring_at(memory: &DeviceMemory, addresses: Addresses, size: RingSize) -> PackedRing {
+    let part = |address: u64| {
+        let offset = address - memory.base().addr().get() as u64;
+        // SAFETY: the driver half placed its parts in this memory.
+        unsafe { memory.base().add(usize::try_from(offset).unwrap()) }
+    };
+    // SAFETY: the driver half's own ring, in memory that is never given back.
+    unsafe {
+        PackedRing::new(part(addresses.desc), part(addresses.driver), part(addresses.device), size)
     }
 }
 

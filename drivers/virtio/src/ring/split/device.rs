@@ -25,7 +25,10 @@ pub(super) const SHORT_HEADER: u16 = 12;
 pub(super) const HEADER_BYTES: usize = SHORT_HEADER as usize;
 
 /// Bytes of an Ethernet header: no frame is shorter.
-pub(super) const ETHERNET_HEADER: u32 = 14;
+pub(super) const ETHERNET_HEADER: u32 = SHORTEST as u32;
+
+/// As many bytes, where a `u16` is wanted.
+pub(super) const SHORTEST: u16 = 14;
 
 /// What was negotiated for a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,28 +7,44 @@
 //! [`take_chain`]: SplitDevice::take_chain
 
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
 
-use netbuf::{BURST, Burst, Netbuf, Pool};
+use arrayvec::ArrayVec;
+use netbuf::{BURST, Burst, Netbuf, Pool, Template};
 use netdev::{DropCause, QueueCounters};
 
+use super::SplitRing;
 use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SplitDevice};
+use super::device::{
+    Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevice,
+};
 use super::layout::RawDesc;
-use crate::memory::MemoryMap;
-use crate::raw::{self, prefetch, read_once};
+use crate::memory::{MemoryMap, Nearby};
+use crate::raw::{self, Class, Pair, prefetch, read_once};
 
 /// Bits of the header's first two bytes (flags, gso_type) that ask for an offload: `NEEDS_CSUM`, and any
 /// segmentation. Other flags are to be ignored (virtio 1.2, 5.1.6.2.2).
 const OFFLOAD: u16 = 0xff01;
 
+/// Descriptors that are checked at once.
+const GROUP: usize = 8;
+
 /// A frame in one descriptor, inside one memory region.
 #[derive(Clone, Copy)]
 struct Source {
-    host: NonNull<u8>,
-    /// Header and frame.
-    len: u16,
+    /// Of the header in front of it.
+    host: *const u8,
+    len: u32,
+}
+
+/// Descriptors of a class of lengths, in one region: what they have more than the least.
+struct Alike<'a> {
+    region: Nearby,
+    class: Class,
+    /// Of packets that are as much longer as the excess says.
+    template: Template,
+    /// Offsets of the headers in the region, and how many bytes the frames are longer than the shortest.
+    excess: &'a [Pair],
 }
 
 /// What a call received so far.
@@ -38,6 +54,8 @@ struct Received<'a> {
     kept: usize,
     bytes: u64,
     headroom: u16,
+    template: Template,
+    clean: Template,
     port: u16,
 }
 
@@ -66,6 +84,8 @@ impl SplitDevice {
             kept: 0,
             bytes: 0,
             headroom: pool.headroom(),
+            template: pool.template(pool.headroom(), port),
+            clean: pool.template(pool.headroom(), 0),
             port,
         };
         let mut done = Done::new();
@@ -87,7 +107,7 @@ impl SplitDevice {
         kept
     }
 
-    /// Takes the leading heads whose chains are one good descriptor with a plain header; how many.
+    /// Takes leading heads whose chains are one good descriptor with a plain header; how many.
     #[inline]
     fn take_run(
         &self,
@@ -97,44 +117,70 @@ impl SplitDevice {
         received: &mut Received<'_>,
         done: &mut Done,
     ) -> usize {
-        let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let largest = self.options.max_frame.min(pool.room()).min(u16::MAX - SHORT_HEADER);
-        let filled = received.fill(self.parse_run(memory, heads, largest, done, &mut storage));
-        // SAFETY: `parse_run` has written as many as it returned, of which `filled` are kept.
+        // What the first descriptor says now is only a guess.
+        let guess = heads.first().and_then(|&head| self.ring.head_desc(head));
+        let class = guess
+            .and_then(|desc| Class::of(desc.len().wrapping_sub(HEADER_LEN), SHORTEST, largest));
+        let Some(class) = class else {
+            let filled = self.take_each(memory, largest, heads, received, done);
+            // SAFETY: `filled` is at most what was parsed.
+            unsafe { done.written(filled) };
+            return filled;
+        };
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        let region = memory.nearby();
+        let count = parse_groups(&self.ring, region, class, heads, &mut storage, done.free());
+        // SAFETY: `parse_groups` has written so many.
+        let excess = unsafe { storage[..count].assume_init_ref() };
+        let template = received.template.longer(class.least);
+        let alike = Alike { region, class, template, excess };
+        let filled = match (count, class.blocks) {
+            (0, _) => self.take_each(memory, largest, heads, received, done),
+            (_, 2) => received.fill_alike::<2>(&alike),
+            (_, 4) => received.fill_alike::<4>(&alike),
+            (_, 8) => received.fill_alike::<8>(&alike),
+            _ => received.fill(alike.sources()),
+        };
+        // SAFETY: `filled` is at most what was parsed.
         unsafe { done.written(filled) };
         filled
     }
 
-    #[inline]
-    fn parse_run<'a>(
+    /// Takes descriptors one by one: as many as a group, up to the first that is not a good one.
+    #[inline(never)]
+    fn take_each(
         &self,
         memory: &MemoryMap,
-        heads: &[u16],
         largest: u16,
+        heads: &[u16],
+        received: &mut Received<'_>,
         done: &mut Done,
-        storage: &'a mut [MaybeUninit<Source>; BURST],
-    ) -> &'a [Source] {
-        const SMALLEST: u64 = (HEADER_LEN + ETHERNET_HEADER) as u64 * RawDesc::LEN;
-        let ring = self.ring;
-        let span = u64::from(largest).saturating_sub(ETHERNET_HEADER.into()) * RawDesc::LEN;
-        let mut count = 0;
-        for (&head, (slot, elem)) in heads.iter().zip(storage.iter_mut().zip(done.free())) {
-            let Some(desc) = ring.head_desc(head) else { break };
-            // One comparison: any flag makes it too large, and below the smallest the difference wraps. What
-            // passes is at most `largest` and a header, so a `u16`.
-            if desc.len_and_flags().wrapping_sub(SMALLEST) > span {
-                break;
-            }
-            let len = desc.short_len();
-            let Some(host) = memory.translate_short(desc.addr, len) else { break };
-            prefetch(host.as_ptr());
-            prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
-            slot.write(Source { host, len });
-            elem.write(UsedElem { id: head.into(), len: 0 });
-            count += 1;
+    ) -> usize {
+        let mut elems = done.free().iter_mut();
+        let sources = heads.iter().take(GROUP).map_while(|&head| {
+            let source = self.parse(memory, head, largest)?;
+            elems.next()?.write(UsedElem::unwritten(head));
+            Some(source)
+        });
+        let sources: ArrayVec<Source, GROUP> = sources.collect();
+        received.fill(sources.into_iter())
+    }
+
+    /// Parses one descriptor.
+    fn parse(&self, memory: &MemoryMap, head: u16, largest: u16) -> Option<Source> {
+        const SMALLEST: u64 = (SHORT_HEADER + SHORTEST) as u64 * RawDesc::LEN;
+        let span = u64::from(largest.saturating_sub(SHORTEST)) * RawDesc::LEN;
+        let desc = self.ring.head_desc(head)?;
+        // One comparison: any flag makes it too large, and below the smallest the difference wraps. What
+        // passes is at most `largest` and a header, so a `u16`.
+        if desc.len_and_flags().wrapping_sub(SMALLEST) > span {
+            return None;
         }
-        // SAFETY: the loop has written the first `count`.
-        unsafe { storage[..count].assume_init_ref() }
+        let host = memory.translate_short(desc.addr, desc.short_len())?;
+        prefetch(host.as_ptr());
+        prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
+        Some(Source { host: host.as_ptr(), len: desc.len() - HEADER_LEN })
     }
 
     /// Takes one chain of any layout.
@@ -171,16 +217,134 @@ impl SplitDevice {
     }
 }
 
+/// Parses whole groups of descriptors that are all good, and of one class of lengths; how many descriptors.
+///
+/// Each check is made for a group at once, on the OR of what it looks at: that is no less than any of them.
+#[inline(never)]
+fn parse_groups(
+    ring: &SplitRing,
+    region: Nearby,
+    class: Class,
+    heads: &[u16],
+    excess: &mut [MaybeUninit<Pair>; BURST],
+    elems: &mut [MaybeUninit<UsedElem>],
+) -> usize {
+    let mask = Pair::new(RawDesc::MASK);
+    let least = Pair::new([region.device(), u64::from(class.least) + u64::from(HEADER_LEN)]);
+    let groups = heads.as_chunks::<GROUP>().0.iter();
+    let places = excess.as_chunks_mut::<GROUP>().0.iter_mut().zip(elems.as_chunks_mut::<GROUP>().0);
+    let mut count = 0;
+    for (heads, (excess, elems)) in groups.zip(places) {
+        if !ring.holds_all(heads) {
+            break;
+        }
+        let mut all = Pair::new([0, 0]);
+        *elems = UsedElem::eight_unwritten(*heads).map(MaybeUninit::new);
+        for (&head, excess) in heads.iter().zip(&mut *excess) {
+            // SAFETY: `holds_all`.
+            let desc = unsafe { ring.desc_pair_unchecked(head) };
+            // Any flag makes the second too large, and below the least both wrap.
+            let more = desc.and(mask).minus(least);
+            all = all.or(more);
+            // (Where a check fails, these are not among those that are counted.)
+            excess.write(more);
+        }
+        // SAFETY: written above.
+        let excess = unsafe { excess.assume_init_ref() };
+        let [offsets, lengths] = all.words();
+        // (An OR may reach the end of the region where none of the offsets does.)
+        let inside =
+            region.holds(offsets) || excess.iter().all(|more| region.holds(more.words()[0]));
+        if lengths > class.width.into() || !inside {
+            break;
+        }
+        for more in excess {
+            let host = region.perhaps_at(more.words()[0]);
+            prefetch(host);
+            prefetch(host.wrapping_add(HEADER_BYTES));
+        }
+        count += GROUP;
+    }
+    count
+}
+
+impl<'a> Alike<'a> {
+    fn sources(&self) -> impl Iterator<Item = Source> + 'a {
+        let (region, least) = (self.region, self.class.least);
+        self.excess.iter().map(move |more| {
+            let [offset, longer] = more.words();
+            Source { host: region.perhaps_at(offset), len: narrow(longer) + u32::from(least) }
+        })
+    }
+}
+
+/// The second word of what was parsed.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "less than 65,536")]
+fn narrow(longer: u64) -> u32 {
+    debug_assert!(longer <= u16::MAX.into());
+    longer as u32
+}
+
 impl Received<'_> {
+    /// As [`fill`](Self::fill), for whole groups of frames of one class.
+    #[inline(never)]
+    fn fill_alike<const BLOCKS: usize>(&mut self, alike: &Alike<'_>) -> usize {
+        let packets = &mut self.packets[self.kept..];
+        // The shortest of the class (see `Class`), known to the compiler.
+        let least = 16 * BLOCKS + 1;
+        debug_assert_eq!(usize::from(alike.class.least), least);
+        let region = alike.region;
+        // (Made by the caller: here the compiler would take it apart again.)
+        let template = alike.template;
+        let (mut asks, mut bytes) = (0, 0);
+        // (Fewer at once than are parsed: there are only so many registers.)
+        let groups = alike.excess.as_chunks::<4>().0;
+        for (group, packets) in groups.iter().zip(packets.as_chunks_mut::<4>().0) {
+            for (more, packet) in group.iter().zip(packets) {
+                let [offset, longer] = more.words();
+                let host = region.perhaps_at(offset);
+                let to = packet.room().as_ptr().wrapping_add(self.headroom.into());
+                // SAFETY: see `fill`; `parse_groups` has found the length to be of the class.
+                unsafe {
+                    asks |= host.cast::<u16>().read_unaligned();
+                    packet.set_received_from(template, longer);
+                    #[expect(clippy::cast_possible_truncation, reason = "less than 65,536")]
+                    let len = least + longer as usize;
+                    raw::copy_ends::<BLOCKS>(host.add(HEADER_BYTES), to, len);
+                }
+                bytes += longer;
+            }
+        }
+        let count = alike.excess.len();
+        if asks & OFFLOAD != 0 {
+            return self.fill_again(alike);
+        }
+        self.kept += count;
+        self.bytes += bytes + (least * count) as u64;
+        count
+    }
+
+    /// As [`fill`](Self::fill), where one of the headers was found to ask: that one is looked for.
+    #[cold]
+    #[inline(never)]
+    fn fill_again(&mut self, alike: &Alike<'_>) -> usize {
+        for packet in self.packets[self.kept..].iter_mut().take(alike.excess.len()) {
+            // SAFETY: plain ones of the pool that the template is of; what it says is what the pool hands out.
+            unsafe { packet.set_received_from(self.clean, 0) };
+        }
+        self.fill(alike.sources())
+    }
+
     /// Copies frames into the next packets, up to the first whose header asks for what was not negotiated; how
     /// many.
-    #[inline]
-    fn fill(&mut self, sources: &[Source]) -> usize {
+    #[inline(never)]
+    fn fill(&mut self, sources: impl Iterator<Item = Source>) -> usize {
         let (mut filled, mut bytes) = (0, 0);
-        for (source, packet) in sources.iter().zip(&mut self.packets[self.kept..]) {
-            let (host, len) = (source.host.as_ptr(), source.len - SHORT_HEADER);
+        for (source, packet) in sources.zip(&mut self.packets[self.kept..]) {
+            let (host, len) = (source.host, source.len);
             let room = packet.room();
-            // SAFETY: `parse_run` translated `source.len` bytes, more than a header.
+            // SAFETY: more than a header was translated.
             let asks: u16 = unsafe { read_once(host) };
             if asks & OFFLOAD != 0 {
                 break;
@@ -189,9 +353,9 @@ impl Received<'_> {
             // bytes behind its headroom are ours alone, since a peer maps none of the memory of a pool that we
             // copy into. Header and frame were translated.
             unsafe {
-                packet.set_received_unchecked(self.headroom, len, self.port);
+                packet.set_received_from(self.template, len.into());
                 let to = room.add(self.headroom.into()).as_ptr();
-                raw::copy(host.add(HEADER_BYTES), to, len.into());
+                raw::copy(host.add(HEADER_BYTES), to, len as usize);
             }
             filled += 1;
             bytes += u64::from(len);

@@ -7,18 +7,25 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::slice;
 
-use netbuf::{BURST, Burst, Netbuf, Pool};
+use netbuf::{BURST, Burst, Netbuf, Pool, Template};
 use netdev::{DropCause, QueueCounters};
 
+use super::SplitRing;
 use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SplitDevice};
+use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDevice};
 use super::layout::RawDesc;
-use crate::memory::MemoryMap;
-use crate::raw::{self, prefetch, read_once};
+use crate::memory::{MemoryMap, Nearby};
+use crate::raw::{self, Class, Pair, prefetch, read_once};
 
 /// The header of every frame: no offload, and `num_buffers` is one (virtio 1.2, 5.1.6.4.1).
 const HEADER: [u8; HEADER_BYTES] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// Packets that are matched at once.
+const GROUP: usize = 8;
+
+/// The most that the pool's test for plain packets can tell.
+const MOST: u16 = (1 << 15) - 1;
 
 /// What a call has sent so far.
 struct Sent {
@@ -102,31 +109,69 @@ impl SplitDevice {
         heads: &[u16],
         sent: &mut Sent,
     ) -> usize {
-        let mut storage = [const { MaybeUninit::uninit() }; BURST];
         // SAFETY: initialised (see above).
         let run = unsafe { packets.assume_init_mut() };
         let Some(home) = run.first().and_then(Pool::of) else { return 0 };
-        let buffers = self.match_run(memory, &home, run, heads, &mut sent.done, &mut storage);
+        let len = u32::from(run.first().map_or(0, first_len));
+        let Some(class) = Class::of(len, SHORTEST, self.options.max_frame) else { return 0 };
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        let region = memory.nearby();
+        let place = sent.done.free();
+        let count = match_groups(&self.ring, region, &home, class, run, heads, &mut storage, place);
+        // SAFETY: `match_groups` has written so many.
+        let offsets = unsafe { storage[..count].assume_init_ref() };
         let headroom = home.headroom();
-        for (buffer, packet) in buffers.iter().zip(run) {
+        let clean = home.template(headroom, 0);
+        let matched = Matched { region, headroom, clean, offsets };
+        let (taken, bytes) = match (count, class.blocks) {
+            (0, _) => self.put_each(memory, &home, run, heads, &mut sent.done),
+            (_, 2) => put_alike::<2>(&matched, run),
+            (_, 4) => put_alike::<4>(&matched, run),
+            (_, 8) => put_alike::<8>(&matched, run),
+            _ => put_alike::<0>(&matched, run),
+        };
+        sent.bytes += bytes;
+        sent.packets += taken;
+        // SAFETY: plain packets of `home`, cleaned where they were sent, and given up by the caller; so many
+        // elements were written.
+        unsafe {
+            sent.done.written(taken);
+            home.free_clean(&packets[..taken]);
+        }
+        taken
+    }
+
+    /// Sends leading packets one by one, as many as a group, and cleans them; how many, and their bytes.
+    #[inline(never)]
+    fn put_each(
+        &self,
+        memory: &MemoryMap,
+        home: &Pool,
+        packets: &mut [Netbuf],
+        heads: &[u16],
+        done: &mut Done,
+    ) -> (usize, u64) {
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        let heads = &heads[..heads.len().min(GROUP)];
+        let buffers = self.match_run(memory, home, packets, heads, done, &mut storage);
+        let clean = home.template(home.headroom(), 0);
+        let mut bytes = 0;
+        for (buffer, packet) in buffers.iter().zip(packets) {
             let (to, from, len) = (buffer.as_ptr(), packet.data(), packet.bytes().len());
             // SAFETY: `match_run` translated room for the header and the packet's bytes behind it, and no peer
             // maps those. The packet is a plain one of `home`, and becomes what it was when that handed it out.
             unsafe {
                 put_header(to);
                 raw::copy(from.as_ptr(), to.add(HEADER_BYTES), len);
-                packet.set_received_unchecked(headroom, 0, 0);
+                packet.set_received_from(clean, 0);
             }
-            sent.bytes += len as u64;
+            bytes += len as u64;
         }
-        sent.packets += buffers.len();
-        // SAFETY: plain packets of `home`, cleaned by the loop, and given up by the caller.
-        unsafe { home.free_clean(&packets[..buffers.len()]) };
-        buffers.len()
+        (buffers.len(), bytes)
     }
 
-    /// The buffers that take the leading packets, each with room for the header and its packet's bytes; they
-    /// are noted in `done` already.
+    /// The buffers that take the leading packets, each with room for the header and its packet's bytes; their
+    /// elements are written in `done`, and not counted there yet.
     #[inline]
     fn match_run<'a>(
         &self,
@@ -165,11 +210,8 @@ impl SplitDevice {
             elem.write(UsedElem { id: head.into(), len: written });
             count += 1;
         }
-        // SAFETY: the loop has written the first `count` of both.
-        unsafe {
-            done.written(count);
-            storage[..count].assume_init_ref()
-        }
+        // SAFETY: the loop has written the first `count`.
+        unsafe { storage[..count].assume_init_ref() }
     }
 
     /// Sends one packet of any shape; whether that used the chain up.
@@ -231,6 +273,113 @@ impl SplitDevice {
             Err(_) => Scattered::Unsendable(DropCause::Oversize),
         }
     }
+}
+
+/// Bytes of the first segment.
+fn first_len(packet: &Netbuf) -> u16 {
+    u16::try_from(packet.bytes().len()).unwrap_or(u16::MAX)
+}
+
+/// Buffers that were matched with packets.
+struct Matched<'a> {
+    region: Nearby,
+    headroom: u16,
+    clean: Template,
+    /// In the region: where the headers go.
+    offsets: &'a [u64],
+}
+
+/// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them,
+/// with buffers that are one good descriptor with room for any of the class; how many. Each check is made for a
+/// group at once, on an OR: that is no less than any of what it was made of.
+#[inline(never)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a group is checked against, and two places for results"
+)]
+fn match_groups(
+    ring: &SplitRing,
+    region: Nearby,
+    home: &Pool,
+    class: Class,
+    packets: &[Netbuf],
+    heads: &[u16],
+    offsets: &mut [MaybeUninit<u64>; BURST],
+    elems: &mut [MaybeUninit<UsedElem>],
+) -> usize {
+    let (plain, written) =
+        (home.plain_from(class.least), u64::from(class.least) + u64::from(HEADER_LEN));
+    let most = u32::from(class.least) + HEADER_LEN + u32::from(class.width);
+    let mask = Pair::new(RawDesc::MASK);
+    let least = Pair::new([region.device(), RawDesc::WRITE_ALONE | u64::from(most)]);
+    // A buffer of more than 65,535 bytes is not known to lie in the region.
+    let Some(span) = u32::from(u16::MAX).checked_sub(most) else { return 0 };
+    let groups = packets.as_chunks::<GROUP>().0.iter().zip(heads.as_chunks::<GROUP>().0);
+    let places =
+        offsets.as_chunks_mut::<GROUP>().0.iter_mut().zip(elems.as_chunks_mut::<GROUP>().0);
+    let mut count = 0;
+    for ((packets, heads), (offsets, elems)) in groups.zip(places) {
+        if !ring.holds_all(heads) {
+            break;
+        }
+        let (mut all, mut longer) = (Pair::new([0, 0]), 0);
+        let each = packets.iter().zip(heads).zip(offsets.iter_mut().zip(elems));
+        for ((packet, &head), (offset, elem)) in each {
+            let excess = plain.more(packet);
+            longer |= excess;
+            // SAFETY: `holds_all`.
+            let more = unsafe { ring.desc_pair_unchecked(head) }.and(mask).minus(least);
+            all = all.or(more);
+            // (Where a check fails, these are not among those that are counted.)
+            offset.write(more.words()[0]);
+            elem.write(UsedElem::filled(head, (excess >> 32).wrapping_add(written)));
+        }
+        // SAFETY: written above.
+        let offsets = unsafe { offsets.assume_init_ref() };
+        let [any_offset, room] = all.words();
+        // (An OR may reach the end of the region where none of the offsets does.)
+        let inside = region.holds(any_offset) || offsets.iter().all(|&offset| region.holds(offset));
+        if plain.longest(longer) > class.width.min(MOST).into() || room > span.into() || !inside {
+            break;
+        }
+        for &offset in offsets {
+            let host = region.perhaps_at(offset);
+            prefetch(host);
+            prefetch(host.wrapping_add(HEADER_BYTES));
+        }
+        count += GROUP;
+    }
+    count
+}
+
+/// Copies packets into the buffers that they were matched with, and cleans them; how many, and their bytes. With
+/// `BLOCKS`, all are of the class that is copied so.
+#[inline(never)]
+fn put_alike<const BLOCKS: usize>(matched: &Matched<'_>, packets: &mut [Netbuf]) -> (usize, u64) {
+    let (region, headroom, clean) = (matched.region, matched.headroom, matched.clean);
+    let mut bytes = 0;
+    let groups = matched.offsets.as_chunks::<4>().0.iter();
+    for (offsets, packets) in groups.zip(packets.as_chunks_mut::<4>().0) {
+        for (&offset, packet) in offsets.iter().zip(packets) {
+            let to = region.perhaps_at(offset);
+            let (from, len) = (packet.room(), packet.bytes().len());
+            // SAFETY: `match_groups` found room for the header and the packet's bytes behind it, and no peer maps
+            // those. The packet is a plain one of `home` and not moved, so its bytes stand behind the pool's
+            // headroom; its length is of the class. It becomes what it was when the pool handed it out.
+            unsafe {
+                put_header(to);
+                let (from, to) = (from.add(headroom.into()).as_ptr(), to.add(HEADER_BYTES));
+                if BLOCKS == 0 {
+                    raw::copy(from, to, len);
+                } else {
+                    raw::copy_ends::<BLOCKS>(from, to, len);
+                }
+                packet.set_received_from(clean, 0);
+            }
+            bytes += len as u64;
+        }
+    }
+    (matched.offsets.len(), bytes)
 }
 
 /// Writes [`HEADER`] where it does not stand already.

@@ -1,13 +1,12 @@
 //! The driver half of a split virtqueue, in two directions.
 //!
-//! Each holds its packets in a private [`Window`](window::Window) and never reads back what the device can write, but for
-//! the used ring: that is checked element by element. One descriptor per packet; header and frame lie side by
+//! Each holds its packets in a private window and never reads back what the device can write, but for the
+//! used ring: that is checked element by element. One descriptor per packet; header and frame lie side by
 //! side. Chains of descriptors are deliberately absent: a packet of several segments is refused.
 
 mod publish;
 mod receive;
 mod transmit;
-mod window;
 
 use core::ptr::NonNull;
 
@@ -18,6 +17,7 @@ pub use transmit::SplitTransmit;
 
 use super::{RingSize, SplitRing};
 use crate::ring::Addresses;
+use crate::ring::window::{Exchanged, Window};
 
 /// Shortest frame: an Ethernet header.
 const MIN_FRAME: u32 = 14;
@@ -61,4 +61,22 @@ pub(crate) unsafe fn place(
 fn addresses(ring: &SplitRing) -> Addresses {
     let [desc, driver, device] = ring.addresses();
     Addresses { desc, driver, device }
+}
+
+/// An empty window, with `avail[i] = i` in the ring.
+fn new_window(ring: &SplitRing) -> Window {
+    for id in 0..ring.size().get() {
+        ring.set_avail(id, id);
+    }
+    Window::new(ring.size())
+}
+
+/// Writes what was exchanged into the avail ring, at two places that the device has read: it has finished an
+/// entry that it found at or behind them. (A device that finished what it has not read yet only confuses
+/// itself.)
+#[cold]
+fn exchange(ring: &SplitRing, exchanged: Exchanged) {
+    for (place, id) in exchanged {
+        ring.set_avail(place, id);
+    }
 }

@@ -6,6 +6,8 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use crate::raw::{self, Pair};
+
 /// Bits in the ring that virtio 1.2 names.
 pub mod flags {
     /// `VIRTQ_DESC_F_NEXT`: the chain goes on at `next`.
@@ -56,13 +58,24 @@ pub(super) struct RawDesc {
 impl RawDesc {
     /// The length's place in [`len_and_flags`](Self::len_and_flags).
     pub(super) const LEN: u64 = 1 << 16;
-    /// [`flags::DESC_WRITE`]'s place there.
+    /// What of a descriptor's words is looked at: all but the next index.
+    pub(super) const MASK: [u64; 2] = [u64::MAX, u64::MAX >> 16];
+    /// [`flags::DESC_WRITE`] in the second of those words.
+    pub(super) const WRITE_ALONE: u64 = (flags::DESC_WRITE as u64) << 32;
+    /// [`flags::DESC_WRITE`]'s place in [`len_and_flags`](Self::len_and_flags).
     pub(super) const WRITE: u64 = (flags::DESC_WRITE as u64) << 48;
 
     /// Flags above the length, and zeroes where `next` was.
     #[inline]
     pub(super) const fn len_and_flags(self) -> u64 {
         self.rest << 16
+    }
+
+    /// The length.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "cuts the word into its fields")]
+    pub(super) const fn len(self) -> u32 {
+        self.rest as u32
     }
 
     /// The length's lower half: all of it where the rest was found to be zero.
@@ -81,6 +94,31 @@ pub struct UsedElem {
     pub id: u32,
     /// Bytes written, as the device claims.
     pub len: u32,
+}
+
+impl UsedElem {
+    /// A chain that the device has read: nothing was written.
+    #[inline]
+    pub(super) fn unwritten(head: u16) -> Self {
+        Self { id: head.into(), len: 0 }
+    }
+
+    /// A chain into which the device has written the lower half of `len` bytes.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "says so")]
+    pub(super) fn filled(head: u16, len: u64) -> Self {
+        Self { id: head.into(), len: len as u32 }
+    }
+
+    /// Eight unwritten ones, put together in registers: the compiler would store the halves one by one.
+    #[inline]
+    pub(super) fn eight_unwritten(heads: [u16; 8]) -> [Self; 8] {
+        if cfg!(target_endian = "big") {
+            return heads.map(Self::unwritten);
+        }
+        // SAFETY: the same size, and any bits are two `u32`s each.
+        unsafe { core::mem::transmute::<[Pair; 4], [Self; 8]>(raw::widen(heads)) }
+    }
 }
 
 /// Entries of a ring: a power of two from 1 to 32,768.
@@ -159,6 +197,21 @@ impl UsedRun {
     }
 }
 
+impl UsedRun {
+    /// Reads the `N` elements from `at` on as words, ids in the lower halves and lengths in the upper; `None`
+    /// where there are fewer.
+    #[inline]
+    pub(super) fn words<const N: usize>(&self, at: usize) -> Option<[u64; N]> {
+        if at + N > self.count || cfg!(target_endian = "big") {
+            return None;
+        }
+        // SAFETY: each `at + step < count`; any bytes are valid words, each read once.
+        Some(core::array::from_fn(|step| unsafe {
+            raw::read_once(self.first.add(2 * (at + step)).cast().as_ptr())
+        }))
+    }
+}
+
 /// Where the three parts of a split virtqueue lie. A view, without any state.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitRing {
@@ -208,14 +261,40 @@ impl SplitRing {
     /// Reads the descriptor of a chain's head, or `None` where `head` is outside the table.
     #[inline]
     pub(super) fn head_desc(&self, head: u16) -> Option<RawDesc> {
-        if head >= self.size.get() {
-            return None;
-        }
+        // SAFETY: the head lies in the table.
+        (head < self.size.get()).then(|| unsafe { self.head_desc_unchecked(head) })
+    }
+
+    /// Whether all of these are indexes of the table. (Its size is a power of two: no index has a bit of it, and
+    /// so neither has their OR.)
+    #[inline]
+    pub(super) fn holds_all<const N: usize>(&self, heads: &[u16; N]) -> bool {
+        heads.iter().fold(0, |all, head| all | head) < self.size.get()
+    }
+
+    /// As [`head_desc`](Self::head_desc), for a head that is known to be in the table.
+    ///
+    /// # Safety
+    /// `head < size`.
+    #[inline]
+    pub(super) unsafe fn head_desc_unchecked(&self, head: u16) -> RawDesc {
+        debug_assert!(head < self.size.get());
         // SAFETY: the head lies in the table; 16-byte alignment covers both words.
         unsafe {
             let word = self.desc.add(2 * usize::from(head));
-            Some(RawDesc { addr: word.read_volatile(), rest: word.add(1).read_volatile() })
+            RawDesc { addr: word.read_volatile(), rest: word.add(1).read_volatile() }
         }
+    }
+
+    /// Reads a descriptor as two words: the address; the length, with the flags and the next index above it.
+    ///
+    /// # Safety
+    /// `head < size`.
+    #[inline]
+    pub(super) unsafe fn desc_pair_unchecked(&self, head: u16) -> Pair {
+        debug_assert!(head < self.size.get());
+        // SAFETY: the head lies in the table, which is aligned to 16.
+        unsafe { Pair::read(self.desc.add(2 * usize::from(head)).as_ptr()) }
     }
 
     /// Writes a descriptor; `index` is wrapped.
@@ -275,7 +354,7 @@ impl SplitRing {
         unsafe {
             let entries = self.avail.add(2).as_ptr();
             let (to, rest) = (heads.as_mut_ptr(), heads.len() - first);
-            ptr::copy_nonoverlapping(entries.add(from), to, first);
+            raw::copy(entries.add(from).cast(), to.cast(), 2 * first);
             if rest > 0 {
                 ptr::copy_nonoverlapping(entries, to.add(first), rest.min(from));
             }
@@ -293,7 +372,7 @@ impl SplitRing {
         unsafe {
             let entries = self.used.add(2).cast::<UsedElem>().as_ptr();
             let (source, rest) = (elems.as_ptr(), elems.len() - first);
-            ptr::copy_nonoverlapping(source, entries.add(from), first);
+            raw::copy(source.cast(), entries.add(from).cast(), size_of::<UsedElem>() * first);
             if rest > 0 {
                 ptr::copy_nonoverlapping(source.add(first), entries, rest.min(from));
             }

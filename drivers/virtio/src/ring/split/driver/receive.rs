@@ -5,17 +5,26 @@
 //! device says goes to [`SplitReceive::take_odd`], one element at a time.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{Ordering, fence};
 
-use netbuf::{BURST, Burst, DeviceMemory, Pool};
+use netbuf::{BURST, Burst, DeviceMemory, Netbuf, Pool, Template};
 use netdev::{DropCause, QueueCounters};
 
+use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, UsedElem, flags};
 use super::publish::Publisher;
-use super::window::{Run, Window};
-use super::{MIN_FRAME, addresses, place};
+use super::{MIN_FRAME, addresses, exchange, new_window, place};
 use crate::raw::prefetch;
+use crate::ring::window::{Run, Window, index};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
+
+/// Elements that are checked at once.
+const GROUP: usize = 8;
+
+/// The shortest frame, as a template takes it.
+const SHORTEST: u16 = 14;
+const _: () = assert!(SHORTEST as u32 == MIN_FRAME);
 
 /// The driver half of a split ring that the device fills; header and frame in one descriptor.
 ///
@@ -60,7 +69,7 @@ impl<H: Header> SplitReceive<H> {
             ring.set_desc(id, Desc { addr: 0, len, flags: flags::DESC_WRITE, next: 0 });
         }
         let receive = Self {
-            window: Window::new(&ring),
+            window: new_window(&ring),
             ring,
             publisher: Publisher::new(setup.event_idx),
             lies: 0,
@@ -87,7 +96,7 @@ impl<H: Header> SplitReceive<H> {
     /// Used elements taken.
     #[inline]
     fn used(&self) -> u16 {
-        self.window.head().wrapping_add(self.lies)
+        index(self.window.head()).wrapping_add(self.lies)
     }
 
     /// Finished elements that were not taken yet.
@@ -113,28 +122,29 @@ impl<H: Header> SplitReceive<H> {
         };
         let packets = &mut packets[..ids.len()];
         let (headroom, port) = (self.pool.headroom(), self.port);
-        for packet in &*packets {
-            // SAFETY: outstanding, so initialised.
-            let room = unsafe { packet.assume_init_ref() }.room();
-            prefetch(room.as_ptr().wrapping_add(headroom.into()));
-        }
+        let template = self.pool.template(headroom, port);
         let header = u32::from(H::BYTES);
         let span = u32::from(self.max_frame).saturating_sub(MIN_FRAME);
-        let (filled, mut done, mut bytes) = (out.len(), 0, 0u64);
+        let filled = out.len();
         let target = out.as_mut_ptr();
+        // SAFETY: the places are outstanding, so their packets initialised, plain and of the pool; the burst has
+        // room for `count` more. What was moved is not moved again below.
+        let (mut done, mut bytes) = unsafe {
+            let target = target.add(filled).cast::<MaybeUninit<Netbuf>>();
+            let expected = Expected { least: header + MIN_FRAME, span, headroom, template };
+            take_groups(&expected, &elements, ids, packets, target)
+        };
         while let Some(UsedElem { id, len }) = elements.get(done) {
             if len.wrapping_sub(header + MIN_FRAME) > span || id != ids[done] {
                 break;
             }
             bytes += u64::from(len);
-            #[expect(clippy::cast_possible_truncation, reason = "compared with `max_frame`")]
-            let frame = (len - header) as u16;
             // SAFETY: the id is the one posted at this outstanding place, so the packet is initialised and,
             // `done` growing, moved once. It came plain from the pool, and `frame <= max_frame <= room`. The
             // burst has room for `count` more.
             unsafe {
                 let mut packet = packets[done].assume_init_read();
-                packet.set_received_unchecked(headroom, frame, port);
+                packet.set_received_from(template, u64::from(len - header));
                 target.add(filled + done).write(packet);
             }
             done += 1;
@@ -152,7 +162,7 @@ impl<H: Header> SplitReceive<H> {
     #[cold]
     fn take_odd(&mut self, out: &mut Burst, counters: &QueueCounters) -> u64 {
         let UsedElem { id, len } = self.ring.used(self.used());
-        let oldest = self.window.promote(id, &self.ring);
+        let oldest = self.window.promote(id).map(|both| exchange(&self.ring, both));
         let Some(mut packet) = oldest.and_then(|()| self.window.take_oldest()) else {
             self.lies = self.lies.wrapping_add(1);
             counters.dropped(DropCause::BadDescriptor, 1);
@@ -185,14 +195,18 @@ impl<H: Header> SplitReceive<H> {
         // SAFETY: as many are free.
         let run = unsafe { self.window.next(self.window.free()) };
         let got = self.pool.alloc_into(run.packets);
-        for (&id, packet) in run.ids[..got].iter().zip(&run.packets[..got]) {
-            // SAFETY: `alloc_into` initialised the first `got`. The pool's headroom lies in the buffer, and the
-            // window's ids are the ring's.
-            unsafe {
-                let header = packet.assume_init_ref().room().add(front);
-                self.ring.set_desc_addr_unchecked(id, header.addr().get() as u64);
-            }
+        // SAFETY: `alloc_into` initialised the first `got`. The pool's headroom lies in the buffer, and the
+        // window's ids are the ring's.
+        let post = |&id: &u32, packet: &MaybeUninit<Netbuf>| unsafe {
+            let header = packet.assume_init_ref().room().add(front);
+            self.ring.set_desc_addr_unchecked(id, header.addr().get() as u64);
+        };
+        let (groups, ids) = run.ids[..got].as_chunks::<8>();
+        let (packets, rest) = run.packets[..got].as_chunks::<8>();
+        for (ids, packets) in groups.iter().zip(packets) {
+            ids.iter().zip(packets).for_each(|(id, packet)| post(id, packet));
         }
+        ids.iter().zip(rest).for_each(|(id, packet)| post(id, packet));
         let all = got == run.ids.len();
         // SAFETY: `got` packets were moved into the next places.
         unsafe { self.window.posted(got) };
@@ -208,6 +222,68 @@ impl<H: Header> SplitReceive<H> {
         }
         0
     }
+}
+
+/// What elements must say, and what is made of them.
+struct Expected {
+    /// Bytes, the header included.
+    least: u32,
+    /// By how many bytes the longest is longer.
+    span: u32,
+    headroom: u16,
+    template: Template,
+}
+
+/// Takes whole groups of elements that are in order and of a proper length; how many, and their bytes, headers
+/// included. An id and a length are one subtraction, and a group of them is one comparison.
+///
+/// # Safety
+/// The `packets` must be initialised, plain, and of the template's pool. `target` must have room for as many, and
+/// those that were taken were moved there when this returns.
+#[inline(never)]
+unsafe fn take_groups(
+    expected: &Expected,
+    elements: &UsedRun,
+    ids: &[u32],
+    packets: &mut [MaybeUninit<Netbuf>],
+    target: *mut MaybeUninit<Netbuf>,
+) -> (usize, u64) {
+    let least = u64::from(expected.least) << 32;
+    let span = u64::from(expected.span) << 32 | u64::from(u32::MAX);
+    let template = expected.template.longer(SHORTEST);
+    // SAFETY: initialised.
+    for packet in unsafe { packets.assume_init_ref() } {
+        prefetch(packet.room().as_ptr().wrapping_add(expected.headroom.into()));
+    }
+    let (mut done, mut longer) = (0, 0);
+    let groups = ids.as_chunks::<GROUP>().0.iter();
+    for (ids, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
+        let Some(mut words) = elements.words::<GROUP>(done) else { break };
+        let mut all = 0;
+        for (word, &id) in words.iter_mut().zip(ids) {
+            // The id leaves nothing in the lower half only if it is the one that was posted there.
+            *word = word.wrapping_sub(least | u64::from(id));
+            all |= *word;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        let ids_differ = all as u32 != 0;
+        if ids_differ || all > span {
+            break;
+        }
+        // SAFETY: initialised; plain, and of the template's pool, with room for `least + span` bytes.
+        unsafe {
+            for (packet, word) in packets.assume_init_mut().iter_mut().zip(words) {
+                packet.set_received_upper(template, word);
+                longer += word;
+            }
+            target
+                .add(done)
+                .cast::<[MaybeUninit<Netbuf>; GROUP]>()
+                .copy_from_nonoverlapping(packets, 1);
+        }
+        done += GROUP;
+    }
+    (done, (longer >> 32) + u64::from(expected.least) * done as u64)
 }
 
 impl<H: Header> ReceiveRing for SplitReceive<H> {
@@ -262,7 +338,7 @@ impl<H: Header> ReceiveRing for SplitReceive<H> {
             // The rest stands at the start of the ring.
             posted += self.post_run().0;
         }
-        posted > 0 && self.publisher.publish(&self.ring, self.window.tail())
+        posted > 0 && self.publisher.publish(&self.ring, index(self.window.tail()))
     }
 
     fn arm(&mut self) -> bool {

@@ -5,19 +5,29 @@
 //! time ([`SplitTransmit::post_odd`]), and while any of them is in the ring packets are freed one by one.
 
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use netbuf::{Burst, DeviceMemory, Netbuf, Pool};
+use netbuf::{Burst, DeviceMemory, Netbuf, PlainFrom, Pool, Template};
 use netdev::{DropCause, QueueCounters};
 
 use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, flags};
 use super::publish::Publisher;
-use super::window::{Run, Window};
-use super::{MIN_FRAME, addresses, place};
+use super::{MIN_FRAME, addresses, exchange, new_window, place};
+use crate::ring::window::{Run, Window, index};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
+
+/// Packets that are posted at once.
+const GROUP: usize = 8;
+
+/// The shortest frame, as the pool's test takes it.
+const SHORTEST: u16 = 14;
+const _: () = assert!(SHORTEST as u32 == MIN_FRAME);
+
+/// The most that the pool's test for plain packets can tell.
+const MOST: u32 = (1 << 15) - 1;
 
 /// The driver half of a split ring that the device empties; header and frame in one descriptor.
 pub struct SplitTransmit<H> {
@@ -56,7 +66,7 @@ impl<H: Header> SplitTransmit<H> {
             ring.set_avail_flags(flags::AVAIL_NO_INTERRUPT);
         }
         Some(Self {
-            window: Window::new(&ring),
+            window: new_window(&ring),
             ring,
             publisher: Publisher::new(setup.event_idx),
             lies: 0,
@@ -79,9 +89,18 @@ impl<H: Header> SplitTransmit<H> {
     unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
         // SAFETY: `count` entries are free.
         let Run { ids, packets: places, .. } = unsafe { self.window.next(count) };
-        let (home, headroom, span) = (self.home, self.home.headroom(), self.span);
+        let (home, span) = (self.home, self.span);
+        let clean = home.template(home.headroom(), 0);
         let places = &mut places[..ids.len()];
         let (mut done, mut bytes) = (0, 0);
+        if let Some(front) = home.headroom().checked_sub(H::BYTES) {
+            // (`plain` proves nothing above `MOST`.)
+            let span = u32::try_from(span).map_or(MOST, |span| span.min(MOST));
+            let wanted = Wanted { plain: home.plain_from(SHORTEST), clean, front, span };
+            // SAFETY: `count` packets stand there, of which the posted ones are not touched below; the window's
+            // ids are the ring's.
+            (done, bytes) = unsafe { post_groups::<H>(&self.ring, &wanted, packets, ids, places) };
+        }
         while done < ids.len() {
             // SAFETY: `done < count` packets stand there. It stays there, and this handle is forgotten, unless it
             // is moved below.
@@ -100,7 +119,7 @@ impl<H: Header> SplitTransmit<H> {
             // its buffer. It is moved once, `done` growing. The window's ids are the ring's.
             unsafe {
                 let header = room.add(front);
-                packet.set_received_unchecked(headroom, 0, 0);
+                packet.set_received_from(clean, 0);
                 H::write_plain(header);
                 places[done].write(ManuallyDrop::into_inner(packet));
                 self.ring.set_desc_unchecked(ids[done], desc::<H>(header, len));
@@ -134,7 +153,7 @@ impl<H: Header> SplitTransmit<H> {
             };
             if self.home.is_plain(&packet) {
                 // SAFETY: plain, and its pool's headroom lies inside its buffer.
-                unsafe { packet.set_received_unchecked(self.home.headroom(), 0, 0) };
+                unsafe { packet.set_received_from(self.home.template(self.home.headroom(), 0), 0) };
             } else {
                 self.foreign += 1;
             }
@@ -163,7 +182,7 @@ impl<H: Header> SplitTransmit<H> {
     /// Used elements taken.
     #[inline]
     fn used(&self) -> u16 {
-        self.window.head().wrapping_add(self.lies)
+        index(self.window.head()).wrapping_add(self.lies)
     }
 
     /// Frees what the device has finished. Once in several bursts, and so kept out of their way.
@@ -225,7 +244,7 @@ impl<H: Header> SplitTransmit<H> {
     #[cold]
     fn reclaim_odd(&mut self, counters: &QueueCounters) {
         let id = self.ring.used(self.used()).id;
-        let oldest = self.window.promote(id, &self.ring);
+        let oldest = self.window.promote(id).map(|both| exchange(&self.ring, both));
         match oldest.and_then(|()| self.window.take_oldest()) {
             Some(packet) => free_one(packet, &self.home, &mut self.foreign),
             None => {
@@ -242,6 +261,64 @@ impl<H: Header> SplitTransmit<H> {
             counters.dropped(DropCause::RingBroken, 1);
         }
     }
+}
+
+/// What groups are checked against, and what is made of their packets.
+#[derive(Clone, Copy)]
+struct Wanted {
+    plain: PlainFrom,
+    clean: Template,
+    /// Bytes from the start of the buffer to the header.
+    front: u16,
+    /// By how many bytes the longest frame is longer than the shortest.
+    span: u32,
+}
+
+/// Posts whole groups of packets that are plain, of a proper size, and stand where their pool put them; how
+/// many, and their bytes. What is checked is checked for a group at once, on an OR.
+///
+/// # Safety
+/// As many packets as there are `ids` must stand at `packets`; the posted ones were moved to `places` when this
+/// returns. Each id must be one of the ring's.
+#[inline(never)]
+unsafe fn post_groups<H: Header>(
+    ring: &SplitRing,
+    wanted: &Wanted,
+    packets: *mut Netbuf,
+    ids: &[u32],
+    places: &mut [MaybeUninit<Netbuf>],
+) -> (usize, u64) {
+    let Wanted { plain, clean, front, span } = *wanted;
+    let (mut done, mut bytes) = (0, 0);
+    let groups = ids.as_chunks::<GROUP>().0.iter();
+    for (ids, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+        // SAFETY: `done + GROUP <= ids.len()` packets stand there, and nobody else looks at them. They are only
+        // moved as a whole, below.
+        let group = unsafe { &mut *packets.add(done).cast::<[ManuallyDrop<Netbuf>; GROUP]>() };
+        let all = group.iter().fold(0, |all, packet| all | plain.more(packet));
+        if plain.longest(all) > span {
+            break;
+        }
+        for (packet, &id) in group.iter_mut().zip(ids) {
+            let len = packet.bytes().len();
+            bytes += len as u64;
+            // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
+            // packet is plain, and of the template's pool.
+            unsafe {
+                let header = packet.room().add(front.into());
+                packet.set_received_from(clean, 0);
+                H::write_plain(header);
+                ring.set_desc_unchecked(id, desc::<H>(header, len));
+            }
+        }
+        // SAFETY: both are groups of handles; these are the only moves.
+        unsafe {
+            let handles = core::ptr::from_mut(group).cast::<[MaybeUninit<Netbuf>; GROUP]>();
+            core::ptr::from_mut(places).copy_from_nonoverlapping(handles, 1);
+        }
+        done += GROUP;
+    }
+    (done, bytes)
 }
 
 /// How many elements name the descriptors `ids`, in their order; eight are compared at a time.
@@ -325,8 +402,8 @@ impl<H: Header> TransmitRing for SplitTransmit<H> {
         if tail == before {
             return Transmitted { taken, notify: false };
         }
-        counters.burst(tail.wrapping_sub(before).into(), bytes);
-        Transmitted { taken, notify: self.publisher.publish(&self.ring, tail) }
+        counters.burst(tail.wrapping_sub(before) as usize, bytes);
+        Transmitted { taken, notify: self.publisher.publish(&self.ring, index(tail)) }
     }
 
     unsafe fn release(&mut self) {

@@ -4,18 +4,19 @@
 //! that completes in order always finishes the entry at `head`, so that one comparison with `ids` proves an
 //! id to be in range, outstanding, and the one whose packet lies at the same place. A device that completes
 //! another entry first has that one exchanged with the head ([`Window::promote`]); a permutation is all that is
-//! ever needed, there is no free list and no search.
+//! ever needed, there is no free list and no search. The same for both formats: what a place means in the ring
+//! is the format's business.
 
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
 use netbuf::Netbuf;
 
-use super::super::SplitRing;
+use super::split::RingSize;
 
-/// Invariants: `ids` is a permutation of `0..size`, `places` its inverse, and the avail ring (for the places
-/// that the device will still read) its copy; these and `packets` have `size` entries, a power of two.
-/// `packets` is initialised at the places of `head..tail`, which are at most `size`, and only there.
+/// Invariants: `ids` is a permutation of `0..size` and `places` its inverse; these and `packets` have `size`
+/// entries, a power of two. `packets` is initialised at the places of `head..tail`, which are at most `size`,
+/// and only there.
 pub(super) struct Window {
     ids: Box<[u32]>,
     places: Box<[u32]>,
@@ -33,13 +34,13 @@ pub(super) struct Run<'a> {
     pub(super) packets: &'a mut [MaybeUninit<Netbuf>],
 }
 
+/// Two places, and the descriptors that stand there now.
+pub(super) type Exchanged = [(u16, u16); 2];
+
 impl Window {
-    /// An empty window, with `avail[i] = i` in the ring.
-    pub(super) fn new(ring: &SplitRing) -> Self {
-        let size = ring.size().get();
-        for id in 0..size {
-            ring.set_avail(id, id);
-        }
+    /// An empty window: descriptor `i` stands at place `i`.
+    pub(super) fn new(size: RingSize) -> Self {
+        let size = size.get();
         let ids: Box<[u32]> = (0..size.into()).collect();
         let packets = (0..size).map(|_| MaybeUninit::uninit()).collect();
         Self { places: ids.clone(), ids, packets, head: 0, tail: 0 }
@@ -62,16 +63,16 @@ impl Window {
         self.size() - self.outstanding()
     }
 
-    /// The index of the oldest outstanding entry: the used index, where no element was a lie.
+    /// The position of the oldest outstanding entry.
     #[inline]
-    pub(super) fn head(&self) -> u16 {
-        index(self.head)
+    pub(super) fn head(&self) -> u32 {
+        self.head
     }
 
-    /// The avail index.
+    /// The position of the next entry to post.
     #[inline]
-    pub(super) fn tail(&self) -> u16 {
-        index(self.tail)
+    pub(super) fn tail(&self) -> u32 {
+        self.tail
     }
 
     /// The `count` oldest entries, as far as they lie side by side: their packets are initialised.
@@ -128,28 +129,22 @@ impl Window {
         self.tail = self.tail.wrapping_add(narrow(count));
     }
 
-    /// Makes `id` the oldest outstanding entry. `None`, nothing changed, where it is not outstanding.
-    ///
-    /// Writes the avail ring, at two places that the device has read: it has finished an entry that it found
-    /// at or behind them. (A device that finished what it has not read yet only confuses itself.)
+    /// Makes `id` the oldest outstanding entry; where that moved descriptors (or not, if both places are the
+    /// same). `None`, nothing changed, where it is not outstanding.
     #[cold]
-    pub(super) fn promote(&mut self, id: u32, ring: &SplitRing) -> Option<()> {
+    pub(super) fn promote(&mut self, id: u32) -> Option<Exchanged> {
         let mask = narrow(self.size() - 1);
         let (head, place) = (self.head & mask, *self.places.get(usize::try_from(id).ok()?)?);
         if (place.wrapping_sub(head) & mask) as usize >= self.outstanding() {
             return None;
         }
-        if place != head {
-            let (front, back) = (head as usize, place as usize);
-            let displaced = self.ids[front];
-            self.ids.swap(front, back);
-            self.packets.swap(front, back);
-            self.places[id as usize] = head;
-            self.places[displaced as usize] = place;
-            ring.set_avail(index(head), index(id));
-            ring.set_avail(index(place), index(displaced));
-        }
-        Some(())
+        let (front, back) = (head as usize, place as usize);
+        let displaced = self.ids[front];
+        self.ids.swap(front, back);
+        self.packets.swap(front, back);
+        self.places[displaced as usize] = place;
+        self.places[id as usize] = head;
+        Some([(index(head), index(id)), (index(place), index(self.ids[back]))])
     }
 
     /// Moves the oldest outstanding packet out.
@@ -166,10 +161,10 @@ impl Window {
     }
 }
 
-/// The 16 bits of a position that a ring shows.
+/// The 16 bits of a position that a split ring shows.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "ring indexes are positions modulo 2^16")]
-const fn index(position: u32) -> u16 {
+pub(super) const fn index(position: u32) -> u16 {
     position as u16
 }
 

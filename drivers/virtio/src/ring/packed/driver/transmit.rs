@@ -1,0 +1,475 @@
+//! Transmit: packets out, and back to their pools.
+//!
+//! As over a split ring: a plain packet of the ring's home pool is emptied when it is posted, so that giving it
+//! back later is one copy of pointers. Other packets are posted one at a time ([`PackedTransmit::post_odd`]),
+//! and while any of them is in the ring packets are freed one by one.
+
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ptr::NonNull;
+
+use netbuf::{Burst, DeviceMemory, Netbuf, Pool};
+use netdev::{DropCause, QueueCounters};
+
+use super::super::layout::{PackedRing, Slot, Word, flags};
+use super::super::position;
+use super::publish::Publisher;
+use super::receive::finishes;
+use super::{MIN_FRAME, place};
+use crate::ring::split::RingSize;
+use crate::ring::window::{Run, Window};
+use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
+
+/// Packets that are posted at once: as many as a cache line has descriptors.
+const GROUP: usize = 4;
+
+/// The shortest frame, as the pool's test takes it.
+const SHORTEST: u16 = 14;
+const _: () = assert!(SHORTEST as u32 == MIN_FRAME);
+
+/// The most that the pool's test for plain packets can tell.
+const MOST: u32 = (1 << 15) - 1;
+
+/// The driver half of a packed ring that the device empties; header and frame in one descriptor.
+pub struct PackedTransmit<H> {
+    ring: PackedRing,
+    window: Window,
+    publisher: Publisher,
+    /// Used descriptors that finished nothing: see the receive side.
+    lies: u32,
+    broken: bool,
+    /// Packets in the ring are of this pool and empty, but for `foreign` of them.
+    home: Pool,
+    foreign: u16,
+    max_frame: u16,
+    header: PhantomData<H>,
+}
+
+impl<H: Header> PackedTransmit<H> {
+    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on. `None` where the
+    /// memory is too small.
+    ///
+    /// # Safety
+    /// No device and no other ring may use these bytes, now or as long as the ring is in use.
+    pub unsafe fn new(
+        memory: &DeviceMemory,
+        offset: usize,
+        size: RingSize,
+        setup: &TransmitSetup,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let ring = unsafe { place(memory, offset, size) }?;
+        Some(Self {
+            window: Window::new(size),
+            ring,
+            publisher: Publisher::new(&ring, setup.event_idx),
+            lies: 0,
+            broken: false,
+            home: setup.home,
+            foreign: 0,
+            max_frame: setup.max_frame,
+            header: PhantomData,
+        })
+    }
+
+    /// Posts packets from `packets` on up to the first that is odd, or to where the ring starts again; how
+    /// many, and their bytes. The first descriptor is made available last: the device sees none of them, or all.
+    ///
+    /// # Safety
+    /// `count` packets must stand there, at least one, and as many entries be free. The posted ones were moved
+    /// out when this returns.
+    #[inline]
+    unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
+        let turn = position::available(self.window.tail(), self.ring.size());
+        // SAFETY: `count` entries are free.
+        let Run { ids, packets: places, place } = unsafe { self.window.next(count) };
+        let span = usize::from(self.max_frame).saturating_sub(MIN_FRAME as usize);
+        let entry = Entry::<H> {
+            home: self.home,
+            headroom: self.home.headroom(),
+            span,
+            turn,
+            header: PhantomData,
+        };
+        let places = &mut places[..ids.len()];
+        #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
+        // SAFETY: the run lies in the ring.
+        let first = unsafe { self.ring.slot_unchecked(place as u16) };
+        let (mut done, mut bytes, mut word) = (0, 0, Word(0));
+        // SAFETY: `count` packets stand there, and as many places lie in the ring; those that were posted are not
+        // touched below.
+        unsafe { entry.fill_groups(packets, places, first, ids, &mut done, &mut bytes, &mut word) };
+        if done == 0 {
+            // SAFETY: at least one packet stands there, which is moved out if it is posted.
+            let head = unsafe { entry.fill(packets, &mut places[0], first, ids[0], &mut bytes) };
+            let Some(head) = head else { return (0, 0) };
+            (word, done) = (head, 1);
+        }
+        while done < ids.len() {
+            // SAFETY: `done < count`: as many packets stand there, and places lie in the ring. One that is
+            // posted is moved once, `done` growing.
+            let filled = unsafe {
+                let slot = first.add(done);
+                let word =
+                    entry.fill(packets.add(done), &mut places[done], slot, ids[done], &mut bytes);
+                word.map(|word| slot.set_word(word))
+            };
+            if filled.is_none() {
+                break;
+            }
+            done += 1;
+        }
+        first.publish(word);
+        // SAFETY: `done` packets were moved into the next places.
+        unsafe { self.window.posted(done) };
+        (done, bytes)
+    }
+
+    /// Posts or drops one packet that is not plain, not of the home pool, or not of a proper size; its bytes, if
+    /// posted.
+    #[cold]
+    fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> u64 {
+        let cause = if packet.is_chained() || packet.wants_offload() {
+            DropCause::Unsupported
+        } else if packet.len() < MIN_FRAME as usize {
+            DropCause::Undersize
+        } else if packet.len() > self.max_frame.into() {
+            DropCause::Oversize
+        } else if packet.make_headroom(H::BYTES.into()).is_none() {
+            DropCause::Unsupported
+        } else {
+            let len = packet.len();
+            // SAFETY: `make_headroom` has seen to it.
+            let header = unsafe {
+                let header = packet.data().sub(H::BYTES.into());
+                H::write_plain(header);
+                header
+            };
+            if self.home.is_plain(&packet) {
+                // SAFETY: plain, and its pool's headroom lies inside its buffer.
+                unsafe { packet.set_received_unchecked(self.home.headroom(), 0, 0) };
+            } else {
+                self.foreign += 1;
+            }
+            self.post(packet, header, len);
+            return len as u64;
+        };
+        counters.dropped(cause, 1);
+        0
+    }
+
+    /// Posts a packet at the next place, if there is one (there is: `transmit` takes no more than are free).
+    fn post(&mut self, packet: Netbuf, header: NonNull<u8>, len: usize) {
+        let (free, tail, size) = (self.window.free().min(1), self.window.tail(), self.ring.size());
+        // SAFETY: as many are free, and the packet is moved into the one place that then is.
+        unsafe {
+            let run = self.window.next(free);
+            if let ([id], [place]) = (run.ids, run.packets) {
+                let slot = self.ring.slot(position::place(tail, size));
+                slot.set_addr(header.addr().get() as u64);
+                slot.publish(word::<H>(len, *id, position::available(tail, size)));
+                place.write(packet);
+                self.window.posted(1);
+            }
+        }
+    }
+
+    /// Where the device writes its next used descriptor.
+    #[inline]
+    fn used(&self) -> u32 {
+        self.window.head().wrapping_add(self.lies)
+    }
+
+    /// Frees what the device has finished. Once in several bursts, and so kept out of their way.
+    #[inline(never)]
+    fn reclaim(&mut self, counters: &QueueCounters) {
+        let size = self.ring.size();
+        // As much as was outstanding before, and no more: a device does not keep us here.
+        let mut left = self.window.outstanding();
+        while left > 0 && !self.broken {
+            let mut took = 0;
+            if self.lies == 0 {
+                // SAFETY: `left` entries are outstanding.
+                took = unsafe { self.reclaim_run(left) };
+            }
+            left -= took;
+            let at = self.used();
+            if at == self.window.tail() {
+                return;
+            }
+            let word = self.ring.slot(position::place(at, size)).word();
+            if word.turn() != position::used(at, size) {
+                return;
+            }
+            if took == 0 {
+                self.reclaim_odd(word, counters);
+                left -= 1;
+            }
+        }
+    }
+
+    /// Frees what was finished in order, up to the first that was not, or to where the ring starts again; how
+    /// many.
+    ///
+    /// # Safety
+    /// At least `count` entries must be outstanding, and nothing was a lie.
+    #[inline]
+    unsafe fn reclaim_run(&mut self, count: usize) -> usize {
+        debug_assert_eq!(self.lies, 0);
+        let turn = position::used(self.window.head(), self.ring.size());
+        // SAFETY: `count` are outstanding.
+        let Run { ids, packets, place } = unsafe { self.window.oldest(count) };
+        #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
+        // SAFETY: the run lies in the ring.
+        let first = unsafe { self.ring.slot_unchecked(place as u16) };
+        let done = in_order(first, ids, turn);
+        let packets = &mut packets[..done];
+        // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
+        // they were all plain packets of the home pool, and emptied when they were posted.
+        unsafe {
+            if self.foreign == 0 {
+                self.home.free_clean(packets);
+            } else {
+                for packet in packets {
+                    free_one(packet.assume_init_read(), &self.home, &mut self.foreign);
+                }
+            }
+            self.window.completed(done);
+        }
+        done
+    }
+
+    /// Takes one used descriptor that is out of order or a lie.
+    #[cold]
+    fn reclaim_odd(&mut self, word: Word, counters: &QueueCounters) {
+        let oldest = self.window.promote(word.id().into());
+        match oldest.and_then(|_| self.window.take_oldest()) {
+            Some(packet) => free_one(packet, &self.home, &mut self.foreign),
+            None => {
+                self.lies += 1;
+                counters.dropped(DropCause::BadDescriptor, 1);
+                if self.lies >= self.ring.size().get().into() && !self.broken {
+                    self.broken = true;
+                    counters.dropped(DropCause::RingBroken, 1);
+                }
+            }
+        }
+    }
+}
+
+/// What every packet of a run is compared with.
+struct Entry<H> {
+    home: Pool,
+    headroom: u16,
+    /// What the largest frame is longer than the shortest.
+    span: usize,
+    turn: u16,
+    header: PhantomData<H>,
+}
+
+impl<H: Header> Entry<H> {
+    /// Posts whole groups of packets that are plain, of the home pool, of a proper size, and have its headroom:
+    /// one comparison a group. The second word of the very first is not written but returned.
+    ///
+    /// # Safety
+    /// As many packets as `ids` must stand at `packets`, and as many descriptors lie in the ring from `first` on.
+    /// The first `done` packets were moved to `places` when this returns.
+    #[expect(clippy::too_many_arguments, reason = "a part of `post_run`")]
+    #[inline(always)]
+    unsafe fn fill_groups(
+        &self,
+        packets: *mut Netbuf,
+        places: &mut [MaybeUninit<Netbuf>],
+        first: Slot,
+        ids: &[u32],
+        done: &mut usize,
+        bytes: &mut u64,
+        head: &mut Word,
+    ) {
+        let Some(front) = self.headroom.checked_sub(H::BYTES) else { return };
+        let (plain, clean) = (self.home.plain_from(SHORTEST), self.home.template(self.headroom, 0));
+        let span = u32::try_from(self.span).map_or(MOST, |span| span.min(MOST));
+        let shortest = u64::from(SHORTEST) + u64::from(H::BYTES);
+        let base = u64::from(self.turn) << Word::FLAGS | shortest;
+        let mut at = 0;
+        let groups = ids.as_chunks::<GROUP>().0.iter();
+        for (ids, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+            // SAFETY: `at + GROUP <= ids.len()` packets stand there, and nobody else looks at them. They are only
+            // moved as a whole, below.
+            let group = unsafe { &mut *packets.add(at).cast::<[ManuallyDrop<Netbuf>; GROUP]>() };
+            let (mut all, mut moved, mut longer) = (0, 0, [0; GROUP]);
+            for (packet, longer) in group.iter().zip(&mut longer) {
+                *longer = plain.excess(packet);
+                all |= *longer;
+                moved |= packet.moved();
+            }
+            if all > span || moved != 0 {
+                break;
+            }
+            for (step, ((packet, &id), longer)) in group.iter_mut().zip(ids).zip(longer).enumerate()
+            {
+                *bytes += u64::from(longer);
+                // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
+                // packet is plain, and of the template's pool. `at + step` is one of the places.
+                unsafe {
+                    let header = packet.room().add(front.into());
+                    packet.set_received_from(clean, 0);
+                    H::write_plain(header);
+                    let slot = first.add(at + step);
+                    slot.set_addr(header.addr().get() as u64);
+                    let word = Word((base + u64::from(longer)) | u64::from(id) << Word::ID);
+                    if step > 0 || at > 0 {
+                        slot.set_word(word);
+                    } else {
+                        *head = word;
+                    }
+                }
+            }
+            // SAFETY: both are groups of handles; these are the only moves.
+            unsafe {
+                let handles = core::ptr::from_mut(group).cast::<[MaybeUninit<Netbuf>; GROUP]>();
+                core::ptr::from_mut(places).copy_from_nonoverlapping(handles, 1);
+            }
+            at += GROUP;
+        }
+        *done = at;
+        *bytes += u64::from(SHORTEST) * at as u64;
+    }
+
+    /// Moves a plain packet of a proper size from `packet` to `place`, empties it, and writes its descriptor's
+    /// address; the second word. `None`, nothing changed, where it is odd.
+    ///
+    /// # Safety
+    /// A packet must stand at `packet`; where this returns something, it stands there no longer.
+    #[inline(always)]
+    unsafe fn fill(
+        &self,
+        packet: *mut Netbuf,
+        place: &mut MaybeUninit<Netbuf>,
+        slot: Slot,
+        id: u32,
+        bytes: &mut u64,
+    ) -> Option<Word> {
+        // SAFETY: a packet stands there. It stays there, and this handle is forgotten, unless it is moved below.
+        let mut packet = ManuallyDrop::new(unsafe { packet.read() });
+        if !self.home.is_plain(&packet) {
+            return None;
+        }
+        let front = packet.headroom().checked_sub(H::BYTES.into())?;
+        // (Plain: the first segment is the frame.)
+        let (room, len) = (packet.room(), packet.bytes().len());
+        if len.wrapping_sub(MIN_FRAME as usize) > self.span {
+            return None;
+        }
+        *bytes += len as u64;
+        // SAFETY: the headroom holds the header. The packet is plain, and its pool's headroom lies inside its
+        // buffer. It is moved once.
+        unsafe {
+            let header = room.add(front);
+            packet.set_received_from(self.home.template(self.headroom, 0), 0);
+            H::write_plain(header);
+            place.write(ManuallyDrop::into_inner(packet));
+            slot.set_addr(header.addr().get() as u64);
+        }
+        Some(word::<H>(len, id, self.turn))
+    }
+}
+
+/// The second word of the descriptor of a header and the `len` bytes of a frame behind it.
+#[inline]
+fn word<H: Header>(len: usize, id: u32, turn: u16) -> Word {
+    let len = len as u64 + u64::from(H::BYTES);
+    Word(len | u64::from(id) << Word::ID | u64::from(turn) << Word::FLAGS)
+}
+
+/// How many descriptors from `first` on are used and name the buffers `ids`, in their order; four, a cache
+/// line, are compared at a time.
+#[inline]
+fn in_order(first: Slot, ids: &[u32], turn: u16) -> usize {
+    let mut done = 0;
+    // SAFETY: callers' `ids` are as many as places from `first` on.
+    let at = |done: usize| unsafe { first.add(done) }.word();
+    const LOOKED_AT: u64 =
+        0xffff << Word::ID | ((flags::AVAIL | flags::USED) as u64) << Word::FLAGS;
+    let base = u64::from(turn) << Word::FLAGS;
+    for line in ids.as_chunks::<GROUP>().0 {
+        let differs = line.iter().enumerate().fold(0, |differs, (step, &id)| {
+            differs | at(done + step).0 ^ (base | u64::from(id) << Word::ID)
+        });
+        if differs & LOOKED_AT != 0 {
+            break;
+        }
+        done += GROUP;
+    }
+    while done < ids.len() && finishes(at(done), ids[done], turn) {
+        done += 1;
+    }
+    done
+}
+
+/// Frees a packet, and takes note where it was a foreign one. (A home packet was emptied, and is plain.)
+#[cold]
+fn free_one(packet: Netbuf, home: &Pool, foreign: &mut u16) {
+    if !home.is_plain(&packet) {
+        *foreign -= 1;
+    }
+}
+
+impl<H: Header> TransmitRing for PackedTransmit<H> {
+    fn addresses(&self) -> Addresses {
+        self.ring.addresses()
+    }
+
+    #[inline]
+    fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> Transmitted {
+        let wanted = packets.len();
+        if self.window.free() < wanted || wanted == 0 {
+            self.reclaim(counters);
+        }
+        let taken = wanted.min(self.window.free());
+        if taken == 0 || self.broken {
+            return Transmitted::default();
+        }
+        if self.window.outstanding() == 0
+            && let Some(home) = packets.first().and_then(Pool::of)
+        {
+            self.home = home;
+        }
+        let before = self.window.tail();
+        let (mut done, mut bytes) = (0, 0);
+        let source = packets.as_mut_ptr();
+        // SAFETY: zero is no more than the capacity. From here on the packets are owned by this function.
+        unsafe { packets.set_len(0) };
+        while done < taken {
+            // SAFETY: `taken - done` packets that were not moved yet stand there, and each of the `done` took
+            // one entry at most.
+            let (count, some) = unsafe { self.post_run(source.add(done), taken - done) };
+            done += count;
+            bytes += some;
+            if count == 0 {
+                // SAFETY: as above.
+                bytes += self.post_odd(unsafe { source.add(done).read() }, counters);
+                done += 1;
+            }
+        }
+        // SAFETY: the first `taken` were moved out; the rest moves to the front, and is the burst's again.
+        unsafe {
+            if taken < wanted {
+                source.copy_from(source.add(taken), wanted - taken);
+            }
+            packets.set_len(wanted - taken);
+        }
+        let tail = self.window.tail();
+        if tail == before {
+            return Transmitted { taken, notify: false };
+        }
+        counters.burst(tail.wrapping_sub(before) as usize, bytes);
+        Transmitted { taken, notify: self.publisher.check(&self.ring, tail) }
+    }
+
+    unsafe fn release(&mut self) {
+        while let Some(packet) = self.window.take_oldest() {
+            free_one(packet, &self.home, &mut self.foreign);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The packed virtqueue (virtio 1.2, 2.8): one ring of descriptors, which both sides write.
+//!
+//! Sizes are powers of two here, as they are for split rings. The format allows others, but no device that we
+//! know asks for one, and so a wrap counter is one bit of a free-running position.
+
+mod chain;
+mod device;
+mod device_receive;
+mod device_transmit;
+mod driver;
+mod frame;
+mod layout;
+mod position;
+
+pub use device::PackedDevice;
+pub use driver::{PackedReceive, PackedTransmit, ring_bytes};
+pub use layout::{Desc, Event, PackedRing, flags};
