@@ -14,7 +14,7 @@ pub struct Config {
     pub tx_queues: u16,
     /// Entries of each receive ring; `None`: the device's own size, at most 256.
     pub rx_ring: Option<u16>,
-    /// Entries of each transmit ring; `None`: the device's own size, at most 256.
+    /// Entries of each transmit ring; `None`: the device's own size, at most 1,024.
     pub tx_ring: Option<u16>,
     /// Offloads that must be had; start fails without them.
     pub offloads: Offloads,

@@ -62,6 +62,13 @@ pub const HEADER_BYTES: u16 = 12;
 /// Bytes of an Ethernet header.
 const ETHERNET: u32 = 14;
 
+/// Entries of a receive ring, where they are not asked for: few enough for its packets to stay in a cache.
+const DEFAULT_RX_RING: u16 = 256;
+
+/// Entries of a transmit ring, where they are not asked for: a peer that pauses finds room for several receive rings
+/// behind it, so that a forwarder need not drop.
+const DEFAULT_TX_RING: u16 = 1024;
+
 /// Offloads that this driver implements. None yet.
 const IMPLEMENTED: Offloads = Offloads::empty();
 
@@ -148,8 +155,8 @@ pub fn negotiate(
     if !missing.is_empty() {
         return Err(StartFailure::Offloads(missing));
     }
-    let rx_ring = ring_size(config.rx_ring, offer.rx_ring)?;
-    let tx_ring = ring_size(config.tx_ring, offer.tx_ring)?;
+    let rx_ring = ring_size(config.rx_ring, offer.rx_ring, DEFAULT_RX_RING)?;
+    let tx_ring = ring_size(config.tx_ring, offer.tx_ring, DEFAULT_TX_RING)?;
     if limits.headroom < HEADER_BYTES {
         return Err(StartFailure::Headroom { needed: HEADER_BYTES, given: limits.headroom });
     }
@@ -162,9 +169,9 @@ pub fn negotiate(
     Ok(Negotiated { features, offloads: config.offloads, max_frame, rx_ring, tx_ring })
 }
 
-fn ring_size(asked: Option<u16>, limits: RingLimits) -> Result<u16, StartFailure> {
+fn ring_size(asked: Option<u16>, limits: RingLimits, usual: u16) -> Result<u16, StartFailure> {
     let RingLimits { min, max } = limits;
-    let size = asked.unwrap_or(max.min(256));
+    let size = asked.unwrap_or(max.min(usual));
     if size.is_power_of_two() && (min..=max).contains(&size) {
         Ok(size)
     } else {

@@ -18,7 +18,7 @@ use std::time::Duration;
 const DURATION: Duration = Duration::from_secs(10);
 
 /// What it offers in each direction: a rate that l2fwd keeps up with under TCG on a modest machine with two cores.
-const RATE: Rate = Rate::Packets(100_000);
+const RATE: Rate = Rate::Packets(1_000_000);
 
 /// What it offers when it replays a capture, whose frames are larger.
 const REPLAY_RATE: Rate = Rate::Packets(20_000);
