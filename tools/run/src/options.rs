@@ -61,8 +61,12 @@ pub(crate) struct Options {
     /// Length of the built-in pktgen's frames in bytes, L2 header included, FCS excluded.
     #[arg(long, value_name = "BYTES")]
     pub size: Option<pktgen::FrameSize>,
+    /// Which way the built-in pktgen sends: both, forward (into the first port, out of the second) or backward;
+    /// default both, of a capture forward.
+    #[arg(long, value_name = "DIRECTION")]
+    pub direction: Option<pktgen::Direction>,
 
-    /// Replays this capture through the image (into the first port, out of the second), comparing frame by frame.
+    /// Replays this capture through the image, comparing frame by frame.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size"])]
     pub pcap: Option<PathBuf>,
 

@@ -48,9 +48,11 @@ pub(crate) struct Offer {
     pub rate: Rate,
     /// Frame length; `None` where a capture gives the frames.
     pub size: FrameSize,
+    /// Which way it goes.
+    pub direction: Direction,
     /// How long; `None` plays the capture once.
     pub duration: Option<Duration>,
-    /// The capture to replay, from the first port to the second.
+    /// The capture to replay.
     pub pcap: Option<PathBuf>,
 }
 
@@ -62,11 +64,6 @@ impl Offer {
             text.parse::<PortSpec>().map_err(|error| Failure::usage(error.to_string()))
         };
         Ok([port(&self.sockets[0])?, port(&self.sockets[1])?])
-    }
-
-    /// Which way frames go.
-    pub(crate) fn direction(&self) -> Direction {
-        if self.pcap.is_some() { Direction::Forward } else { Direction::Both }
     }
 }
 
@@ -126,6 +123,7 @@ fn refuse_traffic_options(options: &Options, image: &Image) -> Result<(), Failur
     let given = [
         ("--rate", options.rate.is_some()),
         ("--size", options.size.is_some()),
+        ("--direction", options.direction.is_some()),
         ("--pcap", options.pcap.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
@@ -154,6 +152,11 @@ fn offer_traffic(plan: &mut Plan, options: &Options, scratch: &Path) -> Result<(
         sockets,
         rate: options.rate.unwrap_or(if replays { REPLAY_RATE } else { RATE }),
         size: options.size.unwrap_or_default(),
+        direction: options.direction.unwrap_or(if replays {
+            Direction::Forward
+        } else {
+            Direction::Both
+        }),
         duration: options.duration.or((!replays).then_some(DURATION)),
         pcap: options.pcap.clone(),
     });
@@ -226,7 +229,7 @@ mod tests {
         let offer = plan.offer.unwrap();
         assert_eq!(offer.duration, Some(DURATION));
         assert_eq!(offer.rate, RATE);
-        assert_eq!(offer.direction(), Direction::Both);
+        assert_eq!(offer.direction, Direction::Both);
         let client = |path: &str| Port::VhostUser { path: path.into(), server: false };
         assert_eq!(plan.guest.ports, [client("/scratch/port0"), client("/scratch/port1")]);
         let names = offer.ports().unwrap().map(|port| port.to_string());
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn a_capture_is_played_once_and_one_way() {
         let offer = plan_for("l2fwd", &["--pcap", "x.pcap"]).unwrap().offer.unwrap();
-        assert_eq!((offer.duration, offer.direction()), (None, Direction::Forward));
+        assert_eq!((offer.duration, offer.direction), (None, Direction::Forward));
     }
 
     #[test]

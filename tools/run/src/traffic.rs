@@ -100,7 +100,7 @@ fn options(offer: &Offer, gdb: bool) -> Result<Options, Failure> {
         rate: offer.rate,
         size: offer.size,
         duration: offer.duration,
-        direction: offer.direction(),
+        direction: offer.direction,
         replay,
         warm_up: if gdb { WARM_UP_WITH_GDB } else { WARM_UP },
         drain: DRAIN,
