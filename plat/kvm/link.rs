@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// Links the examples of the package that is being built as bootable images; `platform` is this folder.
-pub fn examples_as_images(platform: &Path) {
+pub(crate) fn examples_as_images(platform: &Path) {
     let script = platform.join("image.ld");
     let script = script.display();
     println!("cargo::rerun-if-changed={script}");
