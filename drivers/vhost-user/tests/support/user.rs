@@ -39,7 +39,7 @@ pub struct User {
 
 /// Bytes of the rings, at the start of the shared memory.
 pub fn ring_bytes() -> usize {
-    VirtioNet::<VhostUserFrontend>::ring_bytes(256, 256).unwrap()
+    VirtioNet::<VhostUserFrontend>::ring_bytes(256, 1024).unwrap()
 }
 
 impl User {
