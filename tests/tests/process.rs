@@ -59,6 +59,7 @@ fn assert_forwards(ports: &[String; 2]) -> Report {
 fn generator(ports: &[String; 2]) -> Process {
     let mut command = Command::new(Program::Pktgen.path());
     command.args([
+        "run",
         "--port",
         &ports[0],
         "--port",

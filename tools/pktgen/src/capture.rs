@@ -129,7 +129,10 @@ impl Capture {
         let both = self.frames.iter().zip(self.times.iter());
         let kept: Vec<_> = both.filter(|(frame, _)| filter.takes(frame)).collect();
         let Some((_, first)) = kept.first() else {
-            return Err(CaptureError(format!("none of the {} frames passes the filter", self.frames.len())));
+            return Err(CaptureError(format!(
+                "none of the {} frames passes the filter",
+                self.frames.len()
+            )));
         };
         Ok(Self {
             frames: kept.iter().map(|(frame, _)| (*frame).clone()).collect(),
@@ -199,7 +202,8 @@ impl Collector {
         if let Some(time) = time {
             let distance = self.last.map_or(Some(Duration::ZERO), |last| time.checked_sub(last));
             self.backwards += u64::from(distance.is_none());
-            let distance = u64::try_from(distance.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+            let distance =
+                u64::try_from(distance.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
             self.elapsed = self.elapsed.saturating_add(distance);
             self.last = Some(time);
         }
