@@ -3,6 +3,11 @@
 //! With the feature `linux` (which wins where both are on) they are ordinary processes and nothing is said to the
 //! linker. The layout itself stands in `plat/kvm/image.ld`.
 
+use std::path::Path;
+
+#[path = "plat/kvm/link.rs"]
+mod link;
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let on = |feature: &str| std::env::var_os(feature).is_some();
@@ -10,17 +15,5 @@ fn main() {
         return;
     }
     let directory = std::env::var("CARGO_MANIFEST_DIR").expect("Cargo sets CARGO_MANIFEST_DIR");
-    let script = format!("{directory}/plat/kvm/image.ld");
-    println!("cargo::rerun-if-changed={script}");
-    for argument in [
-        "-nostartfiles",
-        "-nostdlib",
-        "-no-pie",
-        &format!("-Wl,-T,{script}"),
-        "-Wl,--build-id=sha1",
-        "-Wl,--gc-sections",
-        "-Wl,-z,max-page-size=4096",
-    ] {
-        println!("cargo::rustc-link-arg-examples={argument}");
-    }
+    link::examples_as_images(&Path::new(&directory).join("plat/kvm"));
 }

@@ -191,10 +191,8 @@ fn open_mmio(slot: MmioSlot, port: usize) -> Result<MmioDevice, Error> {
 fn network(transport: BusDevice, port: usize) -> Result<Box<dyn Device>, Error> {
     let bytes = VirtioNet::<BusDevice>::ring_bytes(MAX_RING, MAX_RING).unwrap_or(0);
     let memory = device_memory(bytes)?;
-    match VirtioNet::new(transport, memory) {
-        Ok(device) => Ok(Box::new(device)),
-        Err(error) => Err(Error::Open { port, reason: error.reason.to_string() }),
-    }
+    VirtioNet::open(transport, memory)
+        .map_err(|error| Error::Open { port, reason: error.reason.to_string() })
 }
 
 /// Takes device memory of the machine for good.

@@ -17,8 +17,8 @@ use crate::kvm::{Clock, Platform};
 #[cfg(feature = "linux")]
 use crate::linux::{Clock, Platform};
 
-/// Ring entries that a pool is sized for, where the configuration names none.
-const DEFAULT_RING: u16 = 256;
+/// Entries of a receive and a transmit ring that a pool is sized for, where the configuration names none.
+const DEFAULT_RINGS: (u16, u16) = (256, 1024);
 
 /// Buffers on top of what the rings hold: bursts in flight.
 const SPARE_BUFFERS: usize = 256;
@@ -77,9 +77,9 @@ impl Machine {
     /// A pool that fills the rings of every device as `config` wants them, or as much of that as the machine's
     /// memory holds.
     fn pool(&mut self, config: &Config) -> Result<Pool, Error> {
-        let ring = |asked: Option<u16>| usize::from(asked.unwrap_or(DEFAULT_RING));
-        let per_port = ring(config.rx_ring) * usize::from(config.rx_queues)
-            + ring(config.tx_ring) * usize::from(config.tx_queues);
+        let (rx, tx) = DEFAULT_RINGS;
+        let per_port = usize::from(config.rx_ring.unwrap_or(rx)) * usize::from(config.rx_queues)
+            + usize::from(config.tx_ring.unwrap_or(tx)) * usize::from(config.tx_queues);
         let wanted = self.devices.len() * per_port + SPARE_BUFFERS;
         let shape = PoolConfig { buffers: wanted, ..PoolConfig::default() };
         let buffers = wanted.min(self.platform.memory_left() / shape.stride());

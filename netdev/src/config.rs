@@ -14,7 +14,7 @@ pub struct Config {
     pub tx_queues: u16,
     /// Entries of each receive ring; `None`: the device's own size, at most 256.
     pub rx_ring: Option<u16>,
-    /// Entries of each transmit ring; `None`: the device's own size, at most 256.
+    /// Entries of each transmit ring; `None`: the device's own size, at most 1,024.
     pub tx_ring: Option<u16>,
     /// The layout of the rings; start fails where it cannot be had. Devices without virtio rings pass over it.
     pub ring_format: RingFormat,

@@ -67,6 +67,13 @@ const ETHERNET: u32 = 14;
 /// more: half as many packets again in a loop of both halves, each on a core of its own.
 const PREFERRED: RingFormat = RingFormat::Packed;
 
+/// Entries of a receive ring, where they are not asked for: few enough for its packets to stay in a cache.
+const DEFAULT_RX_RING: u16 = 256;
+
+/// Entries of a transmit ring, where they are not asked for: a peer that pauses finds room for several receive rings
+/// behind it, so that a forwarder need not drop.
+const DEFAULT_TX_RING: u16 = 1024;
+
 /// Offloads that this driver implements. None yet.
 const IMPLEMENTED: Offloads = Offloads::empty();
 
@@ -164,8 +171,8 @@ pub fn negotiate(
     if !missing.is_empty() {
         return Err(StartFailure::Offloads(missing));
     }
-    let rx_ring = ring_size(config.rx_ring, offer.rx_ring)?;
-    let tx_ring = ring_size(config.tx_ring, offer.tx_ring)?;
+    let rx_ring = ring_size(config.rx_ring, offer.rx_ring, DEFAULT_RX_RING)?;
+    let tx_ring = ring_size(config.tx_ring, offer.tx_ring, DEFAULT_TX_RING)?;
     if limits.headroom < HEADER_BYTES {
         return Err(StartFailure::Headroom { needed: HEADER_BYTES, given: limits.headroom });
     }
@@ -193,9 +200,9 @@ fn ring_format(offer: &Offer, config: &Config) -> Result<RingFormat, StartFailur
     }
 }
 
-fn ring_size(asked: Option<u16>, limits: RingLimits) -> Result<u16, StartFailure> {
+fn ring_size(asked: Option<u16>, limits: RingLimits, usual: u16) -> Result<u16, StartFailure> {
     let RingLimits { min, max } = limits;
-    let size = asked.unwrap_or(max.min(256));
+    let size = asked.unwrap_or(max.min(usual));
     if size.is_power_of_two() && (min..=max).contains(&size) {
         Ok(size)
     } else {

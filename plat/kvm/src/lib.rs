@@ -57,7 +57,7 @@ pub use hal::MachineHal;
 pub use machine::Machine;
 pub use memory::{device_memory_free, device_memory_largest, take_device_memory};
 pub use mmio::{MmioSlot, SlotError};
-pub use pci::{ConfigSpace, EnableError, Pci};
+pub use pci::{ConfigSpace, EnableError, Functions, Pci};
 pub use sleep::{SleepCount, SleepError, Sleeper, Wake, WakeError};
 
 /// Names the function that an image runs: `fn(Machine) -> ExitCode`. What it returns ends the machine.

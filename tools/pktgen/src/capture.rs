@@ -1,13 +1,23 @@
 //! Capture files: read whole, checked, and kept as plain frames.
 //!
-//! Classic pcap (micro- and nanosecond, either byte order) and pcapng, Ethernet only. Time stamps are not kept: a
-//! replay goes at a fixed rate. A file that breaks its format is refused as a whole, with the place.
+//! Classic pcap (micro- and nanosecond, either byte order) and pcapng, Ethernet only. Of the time stamps the distances
+//! are kept; a time that goes backwards is counted and taken for no distance. A file that breaks its format is refused
+//! as a whole, with the place.
+
+pub mod filter;
+pub mod recorder;
+pub mod rewrite;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use filter::{Filter, Span};
+pub use recorder::Recorder;
+pub use rewrite::Rewrite;
 
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser};
@@ -17,10 +27,14 @@ use pcap_file::pcapng::{Block, PcapNgParseError, PcapNgParser};
 #[derive(Clone, Debug)]
 pub struct Capture {
     frames: Arc<[Box<[u8]>]>,
+    /// For each frame, nanoseconds since the first; never decreasing.
+    times: Arc<[u64]>,
     /// Frames that are too short to have an Ethernet header; not in `frames`.
     pub undersize: u64,
     /// Frames of which the file holds only the beginning; they are played as they are.
     pub cut: u64,
+    /// Frames whose time is before that of the frame in front.
+    pub backwards: u64,
 }
 
 /// Why a capture was refused.
@@ -78,24 +92,80 @@ impl Capture {
         if collector.frames.is_empty() {
             return Err(CaptureError("the file holds no frame".into()));
         }
-        let Collector { frames, undersize, cut } = collector;
-        Ok(Self { frames: frames.into(), undersize, cut })
+        Ok(collector.finish())
     }
 
-    /// A capture of these frames.
+    /// A capture of these frames, all of one moment.
     ///
     /// # Errors
     /// There is no frame that has an Ethernet header.
     pub fn from_frames(frames: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, CaptureError> {
+        Self::from_timed(frames.into_iter().map(|frame| (Duration::ZERO, frame)))
+    }
+
+    /// A capture of these frames, each with its time since any moment.
+    ///
+    /// # Errors
+    /// There is no frame that has an Ethernet header.
+    pub fn from_timed(
+        frames: impl IntoIterator<Item = (Duration, Vec<u8>)>,
+    ) -> Result<Self, CaptureError> {
         let mut collector = Collector::default();
-        for frame in frames {
+        for (time, frame) in frames {
             let len = frame.len();
-            collector.add(&frame, len);
+            collector.add(&frame, len, Some(time));
         }
         if collector.frames.is_empty() {
             return Err(CaptureError("no frame was given".into()));
         }
-        Ok(Self { frames: collector.frames.into(), undersize: collector.undersize, cut: 0 })
+        Ok(collector.finish())
+    }
+
+    /// The frames that `filter` takes, at their times.
+    ///
+    /// # Errors
+    /// It takes none.
+    pub fn filtered(&self, filter: &Filter) -> Result<Self, CaptureError> {
+        let both = self.frames.iter().zip(self.times.iter());
+        let kept: Vec<_> = both.filter(|(frame, _)| filter.takes(frame)).collect();
+        let Some((_, first)) = kept.first() else {
+            return Err(CaptureError(format!(
+                "none of the {} frames passes the filter",
+                self.frames.len()
+            )));
+        };
+        Ok(Self {
+            frames: kept.iter().map(|(frame, _)| (*frame).clone()).collect(),
+            times: kept.iter().map(|(_, time)| *time - *first).collect(),
+            ..*self
+        })
+    }
+
+    /// The frames with every one of `rules` applied, in that order.
+    #[must_use]
+    pub fn rewritten(&self, rules: &[Rewrite]) -> Self {
+        let mut frames: Vec<_> = self.frames.to_vec();
+        for frame in &mut frames {
+            rules.iter().for_each(|rule| rule.apply(frame));
+        }
+        Self { frames: frames.into(), times: self.times.clone(), ..*self }
+    }
+
+    /// Time from the first frame to the last.
+    pub fn duration(&self) -> Duration {
+        Duration::from_nanos(self.times.last().copied().unwrap_or_default())
+    }
+
+    /// Nanoseconds between frame `position` and the one before it; before the first, when it is played again, lies the
+    /// mean of the others.
+    pub(crate) fn gap_before(&self, position: usize) -> u64 {
+        match position {
+            0 => {
+                let gaps = self.times.len() as u64 - 1;
+                self.times.last().copied().unwrap_or_default().checked_div(gaps).unwrap_or(0)
+            }
+            _ => self.times[position] - self.times[position - 1],
+        }
     }
 
     /// The frames, in order.
@@ -112,18 +182,45 @@ impl Capture {
 #[derive(Default)]
 struct Collector {
     frames: Vec<Box<[u8]>>,
+    times: Vec<u64>,
     undersize: u64,
     cut: u64,
+    backwards: u64,
+    /// The time of the last frame that had one.
+    last: Option<Duration>,
+    /// Nanoseconds from the first frame to that.
+    elapsed: u64,
 }
 
 impl Collector {
-    fn add(&mut self, frame: &[u8], original: usize) {
+    /// `time`: none where the file has none, which is taken for no distance.
+    fn add(&mut self, frame: &[u8], original: usize, time: Option<Duration>) {
         if frame.len() < ETHERNET_HEADER {
             self.undersize += 1;
             return;
         }
+        if let Some(time) = time {
+            let distance = self.last.map_or(Some(Duration::ZERO), |last| time.checked_sub(last));
+            self.backwards += u64::from(distance.is_none());
+            let distance =
+                u64::try_from(distance.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+            self.elapsed = self.elapsed.saturating_add(distance);
+            self.last = Some(time);
+        }
         self.cut += u64::from(frame.len() < original);
         self.frames.push(frame.into());
+        self.times.push(self.elapsed);
+    }
+
+    fn finish(self) -> Capture {
+        let first = self.times.first().copied().unwrap_or_default();
+        Capture {
+            frames: self.frames.into(),
+            times: self.times.iter().map(|time| time - first).collect(),
+            undersize: self.undersize,
+            cut: self.cut,
+            backwards: self.backwards,
+        }
     }
 
     fn read_pcap(&mut self, bytes: &[u8]) -> Result<(), CaptureError> {
@@ -142,7 +239,7 @@ impl Collector {
                 PcapParseError::IncompleteBuffer(needed, found) => place.cut_short(needed, found),
                 PcapParseError::Validation(error) => place.error(&error),
             })?;
-            self.add(packet.data(), usize::try_from(packet.orig_len()).unwrap_or(usize::MAX));
+            self.add(packet.data(), whole(packet.orig_len()), Some(packet.timestamp()));
             rest = after;
         }
         Ok(())
@@ -164,9 +261,15 @@ impl Collector {
                 Block::InterfaceDescription(interface) => {
                     ethernet(interface.linktype, "interface")?;
                 }
-                Block::EnhancedPacket(packet) => self.add(&packet.data, whole(packet.original_len)),
-                Block::SimplePacket(packet) => self.add(&packet.data, whole(packet.original_len)),
-                Block::Packet(packet) => self.add(&packet.data, whole(packet.original_len)),
+                Block::EnhancedPacket(packet) => {
+                    self.add(&packet.data, whole(packet.original_len), Some(packet.timestamp));
+                }
+                Block::SimplePacket(packet) => {
+                    self.add(&packet.data, whole(packet.original_len), None);
+                }
+                Block::Packet(packet) => {
+                    self.add(&packet.data, whole(packet.original_len), Some(packet.timestamp));
+                }
                 _ => {}
             }
             rest = after;

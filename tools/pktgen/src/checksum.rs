@@ -21,6 +21,24 @@ pub fn term(index: u32, word: u64) -> u64 {
     u64::from(low).wrapping_mul(u64::from(high))
 }
 
+/// The keys of one place, for those who need them often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(u32, u32);
+
+impl Key {
+    pub(crate) fn of(index: u32) -> Self {
+        let low = LOW_KEY.0.wrapping_add(index.wrapping_mul(LOW_KEY.1));
+        Self(low, HIGH_KEY.0.wrapping_add(index.wrapping_mul(HIGH_KEY.1)))
+    }
+
+    /// As [`term`], for this place.
+    #[inline]
+    pub(crate) fn term(self, word: u64) -> u64 {
+        let [low, high] = halves(word);
+        u64::from(low.wrapping_add(self.0)).wrapping_mul(u64::from(high.wrapping_add(self.1)))
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "splitting a word in two is the purpose")]
 #[inline]
 fn halves(word: u64) -> [u32; 2] {

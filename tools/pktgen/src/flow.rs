@@ -24,6 +24,12 @@ pub(crate) struct Flow {
     pub(crate) last_taken: u64,
     /// How often the port had no room.
     pub(crate) ring_full: u64,
+    /// Cycles during which frames waited for room.
+    pub(crate) blocked: u64,
+    /// When the frames that wait were last offered.
+    blocked_at: Option<u64>,
+    /// Whether nothing is expected back.
+    pub(crate) one_way: bool,
 }
 
 impl Flow {
@@ -44,12 +50,15 @@ impl Flow {
             first_taken: None,
             last_taken: 0,
             ring_full: 0,
+            blocked: 0,
+            blocked_at: None,
+            one_way: false,
         }
     }
 
-    /// Makes what is due and offers it to the port.
+    /// Makes what is due and offers it to the port; how many frames it took.
     #[inline]
-    pub(crate) fn offer(&mut self, port: &mut Endpoint, now: u64, stamp: u32) {
+    pub(crate) fn offer(&mut self, port: &mut Endpoint, now: u64, stamp: u32) -> usize {
         if self.waiting.is_empty() {
             self.source.fill(&mut self.waiting, &port.pool, &mut self.pacer, now, stamp);
         }
@@ -59,7 +68,24 @@ impl Flow {
             self.first_taken.get_or_insert(now);
             self.last_taken = now;
         }
-        self.ring_full += u64::from(!self.waiting.is_empty());
+        if self.waiting.is_empty() && self.blocked_at.is_none() {
+            return taken;
+        }
+        self.count_blocked(now);
+        taken
+    }
+
+    #[cold]
+    fn count_blocked(&mut self, now: u64) {
+        self.blocked += self.blocked_at.map_or(0, |before| now.saturating_sub(before));
+        let full = !self.waiting.is_empty();
+        self.blocked_at = full.then_some(now);
+        self.ring_full += u64::from(full);
+    }
+
+    /// Frames that were due and given up.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.pacer.skipped() + self.source.skipped()
     }
 
     /// Frames that the port took, whatever it did with them.
@@ -70,6 +96,7 @@ impl Flow {
     /// Gives up the frames that wait: they count as never made.
     pub(crate) fn give_up_waiting(&mut self) {
         self.given_up += self.waiting.len() as u64;
+        self.source.give_up(self.waiting.len());
         self.waiting.clear();
     }
 

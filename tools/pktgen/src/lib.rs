@@ -5,9 +5,29 @@
 //! told apart: in order, reordered, duplicated, corrupted, misdirected, or not ours at all. What does not
 //! come back is lost. A capture can be replayed instead, and what comes back compared frame by frame.
 //!
-//! Deliberately absent (they have their own issue): several streams per direction, field engines, latency
-//! histograms and searches. Each is a new [`Source`](source::Source) or [`Sink`](sink::Sink), or a caller
-//! of [`Runner::run`], not a rewrite.
+//! What to send is a list of [`StreamSpec`]s, from flags or a [`Scenario`]; [`latency`] measures how long it takes,
+//! [`search`] finds what a device can do, [`document`] and [`report_page`] write results for machines and people.
+//!
+//! Offer this, expect that:
+//!
+//! ```
+//! use netbuf::{DeviceMemory, Pool, PoolConfig};
+//! use pktgen::{Options, Rate, Runner, StreamSpec};
+//!
+//! let (a, b) = netdev::loopback::pair(); // or what is to be tested, between two of them
+//! let config = PoolConfig::default();
+//! let pool = Pool::new(DeviceMemory::from_heap(config.device_bytes()), config)?;
+//! let frame = "ethernet/vlan(id=5)/ipv4/udp(destination=53)".parse()?;
+//! let fields = vec!["ipv4.source=inc:10.0.0.1-10.0.0.100".parse()?];
+//! let streams = vec![StreamSpec { frame, fields, ..StreamSpec::default() }];
+//! let options = Options { rate: Rate::Max, count: Some(1000), streams, ..Options::default() };
+//! let mut runner = Runner::with_devices(vec![("a".into(), a), ("b".into(), b)], pool, options)?;
+//! let report = runner.run(&mut |_| std::ops::ControlFlow::Continue(()))?;
+//! assert!(report.is_clean());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With ports of the machine:
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -32,24 +52,37 @@
 
 pub mod capture;
 pub mod checksum;
+mod departures;
+pub mod discard;
+pub mod document;
 mod endpoint;
 mod environment;
 mod error;
+pub mod fail_on;
 mod flow;
+pub mod latency;
 mod memory;
+pub mod observer;
 mod options;
 pub mod pacer;
+pub mod playback;
 mod ports;
 mod rate;
 pub mod replay;
 mod report;
+pub mod report_page;
 mod runner;
+pub mod scenario;
+pub mod search;
 mod session;
 pub mod sink;
 pub mod source;
 pub mod stamp;
+pub mod stream;
+mod stream_report;
 pub mod template;
 mod tick;
+pub mod timeline;
 pub mod tracker;
 mod warm_up;
 pub mod window;
@@ -57,9 +90,15 @@ pub mod window;
 pub use capture::Capture;
 pub use environment::Environment;
 pub use error::Error;
+pub use observer::{LatencySink, SharedLatencySink};
 pub use options::{Direction, FrameSize, Options, Replay};
-pub use ports::PortSpec;
+pub use playback::{Speed, Timing};
+pub use ports::{AnyPort, PortSpec, probe};
 pub use rate::{ParseRateError, Rate};
 pub use report::{DirectionReport, PortReport, REPORT_VERSION, Report};
 pub use runner::Runner;
-pub use tick::{Phase, Tick, TickDirection};
+pub use scenario::{Scenario, ScenarioError};
+pub use stream::{Checksums, FieldSpec, FrameSpec, Profile, SizeSpec, StreamSpec};
+pub use stream_report::{FlowReport, FlowsReport, StreamReport};
+pub use template::Coverage;
+pub use tick::{Phase, Tick, TickDirection, TickLatency};

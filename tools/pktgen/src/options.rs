@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{Capture, Rate};
+use crate::latency::Sampling;
+use crate::{Capture, Rate, StreamSpec, Timing};
 
 /// What a run does. The default offers frames of 64 bytes at 100 kpps in both directions, until stopped.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Options {
     pub direction: Direction,
     /// Play a capture instead of generating frames.
     pub replay: Option<Replay>,
+    /// When the frames of a capture are due: at `rate`, or as they were captured.
+    pub timing: Timing,
     /// Whether what is between the ports may change MAC addresses: then the first 12 bytes of a frame are
     /// not part of its checksum, nor of the comparison with a capture.
     pub macs_may_change: bool,
@@ -32,6 +35,16 @@ pub struct Options {
     pub drain: Duration,
     /// Packet buffers to share between the ports.
     pub buffers: usize,
+    /// What to send; empty: one stream of `size` in each direction. Their rates, where they have none of their own, are
+    /// shares of `rate`.
+    pub streams: Vec<StreamSpec>,
+    /// Which frames' latency to measure; `None`: no frame's.
+    pub latency: Option<Sampling>,
+    /// How far behind its schedule a stream may be and still catch up; what is older is given up and counted as
+    /// skipped. `None`: a millisecond, or 64 frames where that is longer.
+    pub catch_up: Option<Duration>,
+    /// Queues of each port, each way, as far as the port has so many; at least 1. One thread serves them all.
+    pub queues: u16,
 }
 
 impl Default for Options {
@@ -43,10 +56,15 @@ impl Default for Options {
             duration: None,
             direction: Direction::Both,
             replay: None,
+            timing: Timing::Rate,
             macs_may_change: true,
             warm_up: Duration::from_secs(30),
             drain: Duration::from_millis(200),
             buffers: 4096,
+            streams: Vec::new(),
+            latency: None,
+            catch_up: None,
+            queues: 1,
         }
     }
 }

@@ -2,17 +2,21 @@
 //!
 //! Each frame has a moment at which it is due, counted from the start without rounding errors adding up (a part in
 //! 2^32 of a cycle per frame). A generator that was held up catches up as long as it is less than a millisecond (or 64
-//! frames) behind; what is older is skipped and counted, so that a stall does not turn into a burst that no rate
-//! allows. The pacer reads no clock: the time is told.
+//! frames, or what it is told) behind; what is older is skipped and counted, so that a stall does not turn into a burst
+//! that no rate allows. The pacer reads no clock: the time is told.
 
-use crate::Rate;
+mod mode;
+
+use crate::{Profile, Rate};
+
+use mode::Mode;
 
 /// How far behind a generator may be and still catch up, as a fraction of a second.
 const CATCH_UP: u64 = 1000;
 /// The same in frames, where that is more.
 const CATCH_UP_FRAMES: u64 = 64;
 
-/// When the next frame is due, at a fixed rate.
+/// When the next frame is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Pacer {
     /// Cycles between two units, and 2^-32ths of a cycle.
@@ -22,6 +26,7 @@ pub struct Pacer {
     /// The most that `next` may lie in the past, in cycles.
     catch_up: u64,
     skipped: u64,
+    mode: Mode,
 }
 
 /// What one unit of a pacer's rate is.
@@ -34,27 +39,55 @@ pub enum Unit {
 }
 
 impl Pacer {
-    /// A pacer for `rate`, on a clock of `hz` cycles per second. `unit` is what [`spend`](Self::spend) counts;
+    /// A pacer for `rate`, evenly, on a clock of `hz` cycles per second. `unit` is what [`spend`](Self::spend) counts;
     /// [`Unit::Byte`] makes sense for a rate in bits only.
     pub fn new(rate: Rate, unit: Unit, hz: u64) -> Self {
         let (amount, per_second) = match (rate, unit) {
             (Rate::Max, _) => (0, 1),
             (Rate::Packets(packets), _) => (1, packets),
             (Rate::Bits(bits), Unit::Frame(size)) => (8 * u64::from(size), bits),
-            (Rate::Bits(bits), Unit::Byte) => (8, bits),
+            (Rate::Line(bits), Unit::Frame(size)) => {
+                (8 * (u64::from(size) + u64::from(Rate::LINE_OVERHEAD)), bits)
+            }
+            (Rate::Bits(bits) | Rate::Line(bits), Unit::Byte) => (8, bits),
         };
         let interval =
             ((u128::from(hz) * u128::from(amount)) << 32) / u128::from(per_second.max(1));
         let interval = split(interval);
         let frames = if unit == Unit::Byte { CATCH_UP_FRAMES * 1514 } else { CATCH_UP_FRAMES };
         let catch_up = (hz / CATCH_UP).max(interval.0.saturating_mul(frames));
-        Self { interval, next: (0, 0), catch_up, skipped: 0 }
+        Self { interval, next: (0, 0), catch_up, skipped: 0, mode: Mode::Constant }
+    }
+
+    /// As [`new`](Self::new), for `1 / parts` of `share` parts of the rate, spread over time as `profile` says.
+    /// `catch_up`: how far behind, in cycles, the generator may be and still catch up; `None`: as said above.
+    pub(crate) fn with_profile(
+        rate: Rate,
+        (share, parts): (u32, u32),
+        unit: Unit,
+        hz: u64,
+        profile: &Profile,
+        catch_up: Option<u64>,
+    ) -> Self {
+        let whole = Self::new(rate, unit, hz);
+        let interval = joined(whole.interval) * u128::from(parts) / u128::from(share.max(1));
+        let mut pacer = Self { interval: split(interval), ..whole };
+        pacer.catch_up = pacer.catch_up.max(pacer.interval.0.saturating_mul(match unit {
+            Unit::Byte => CATCH_UP_FRAMES * 1514,
+            Unit::Frame(_) => CATCH_UP_FRAMES,
+        }));
+        if let Some(cycles) = catch_up {
+            pacer.catch_up = cycles;
+        }
+        pacer.mode = Mode::new(profile, pacer.cycles_per_unit(), unit, hz);
+        pacer
     }
 
     /// The first frame is due at `now`.
     pub fn start(&mut self, now: u64) {
         self.next = (now, 0);
         self.skipped = 0;
+        self.mode.start(now);
     }
 
     /// Gives up what should have been sent too long before `now`, in whole frames of `cost` units. Call before
@@ -69,14 +102,20 @@ impl Pacer {
     #[cold]
     fn skip(&mut self, now: u64, cost: u32) {
         let step = joined(self.interval) * u128::from(cost.max(1));
-        if step == 0 {
+        if step == 0 && self.mode.is_constant() {
             self.next = (now, 0);
             return;
         }
-        let frames =
-            ((u128::from(now - self.next.0) - u128::from(self.catch_up)) << 32).div_ceil(step);
-        self.next = split(joined(self.next) + frames * step);
-        self.skipped += u64::try_from(frames).unwrap_or(u64::MAX);
+        let until = now - self.catch_up;
+        let skipped = match self.mode {
+            Mode::Constant => {
+                let frames = (u128::from(until - self.next.0) << 32).div_ceil(step);
+                self.next = split(joined(self.next) + frames * step);
+                u64::try_from(frames).unwrap_or(u64::MAX)
+            }
+            ref mut mode => mode.skip(&mut self.next, until, self.interval, cost.max(1)),
+        };
+        self.skipped = self.skipped.saturating_add(skipped);
     }
 
     /// Whether a frame is due at `now`.
@@ -85,13 +124,55 @@ impl Pacer {
         self.next.0 <= now
     }
 
+    /// When the next frame is due, in cycles.
+    #[inline]
+    pub fn due(&self) -> u64 {
+        self.next.0
+    }
+
+    /// Whether frames are always due.
+    #[inline]
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.interval == (0, 0) && self.mode.is_constant()
+    }
+
     /// A frame of `cost` units was made: 1, or its bytes.
     #[inline]
     pub fn spend(&mut self, cost: u32) {
+        if let Mode::Constant = self.mode {
+            self.advance(cost);
+        } else {
+            self.spend_by_mode(cost);
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, cost: u32) {
         let parts = u64::from(self.interval.1) * u64::from(cost) + u64::from(self.next.1);
-        let (carry, rest) = split(u128::from(parts));
-        self.next.0 += self.interval.0 * u64::from(cost) + carry;
-        self.next.1 = rest;
+        self.next.0 += self.interval.0 * u64::from(cost) + (parts >> 32);
+        self.next.1 = low(parts);
+    }
+
+    fn spend_by_mode(&mut self, cost: u32) {
+        let per_unit = self.cycles_per_unit();
+        match &mut self.mode {
+            Mode::Constant => {}
+            Mode::Poisson(random) => {
+                let cycles = random.exponential() * per_unit * f64::from(cost);
+                self.next = split(joined(self.next) + mode::fixed(cycles));
+            }
+            Mode::Burst(burst) => {
+                let pause = burst.spend();
+                self.advance(cost);
+                self.next.0 = self.next.0.saturating_add(pause);
+            }
+            Mode::Ramp(ramp) => self.next = split(ramp.spend(cost)),
+        }
+    }
+
+    /// Cycles between two units.
+    pub(crate) fn cycles_per_unit(&self) -> f64 {
+        mode::float(self.interval)
     }
 
     /// Frames that were given up.
@@ -104,9 +185,14 @@ fn joined((cycles, parts): (u64, u32)) -> u128 {
     u128::from(cycles) << 32 | u128::from(parts)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 fn split(value: u128) -> (u64, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
     (u64::try_from(value >> 32).unwrap_or(u64::MAX / 4), value as u32)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn low(value: u64) -> u32 {
+    value as u32
 }
 
 #[cfg(test)]

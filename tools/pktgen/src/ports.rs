@@ -1,18 +1,67 @@
 //! From port specifications to devices. Which drivers there are is the facade's business: a new one appears
 //! here by itself.
 
+use std::fmt;
+use std::str::FromStr;
+
+use barewire::ports::PortMemory;
 use netbuf::Pool;
-use netdev::Device;
+use netdev::{Device, Info};
 
 pub use barewire::ports::PortSpec;
 
-use crate::{Error, Options, memory};
+use crate::{Error, Options, discard, memory};
+
+/// What `--port` names: a port of the tree, or pktgen's own [`discard`](crate::discard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyPort {
+    /// A port with a driver.
+    Port(PortSpec),
+    /// A port that throws every frame away.
+    Discard,
+}
+
+impl From<PortSpec> for AnyPort {
+    fn from(spec: PortSpec) -> Self {
+        Self::Port(spec)
+    }
+}
+
+impl FromStr for AnyPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == discard::DRIVER {
+            return Ok(Self::Discard);
+        }
+        let spec = text.parse().map(Self::Port);
+        spec.map_err(|error: barewire::ports::ParsePortError| format!("{error}, or discard"))
+    }
+}
+
+impl fmt::Display for AnyPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(spec) => spec.fmt(f),
+            Self::Discard => f.write_str(discard::DRIVER),
+        }
+    }
+}
+
+impl AnyPort {
+    fn open(&self, memory: &mut PortMemory) -> Result<Box<dyn Device>, String> {
+        match self {
+            Self::Port(spec) => spec.open(memory),
+            Self::Discard => Ok(discard::device()),
+        }
+    }
+}
 
 /// Devices with the names that reports give them.
 type Devices = Vec<(String, Box<dyn Device>)>;
 
 /// Opens the ports and makes the packet memory that they share.
-pub(crate) fn open(specs: &[PortSpec], options: &Options) -> Result<(Devices, Pool), Error> {
+pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Pool), Error> {
     let config = memory::pool_config(options);
     let mut memory = memory::share(config, specs.len())?;
     let devices = specs
@@ -26,4 +75,17 @@ pub(crate) fn open(specs: &[PortSpec], options: &Options) -> Result<(Devices, Po
         })
         .collect::<Result<_, _>>()?;
     Ok((devices, memory::pool(&mut memory, config)?))
+}
+
+/// Opens a port only to see what it offers.
+///
+/// # Errors
+/// It cannot be opened, or there is no memory.
+pub fn probe(spec: &AnyPort) -> Result<Info, Error> {
+    let config = memory::pool_config(&Options::default());
+    let mut memory = memory::share(config, 1)?;
+    let opened = spec.open(&mut memory);
+    opened
+        .map(|device| device.info())
+        .map_err(|reason| Error::Port { name: spec.to_string(), reason })
 }

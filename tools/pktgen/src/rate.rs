@@ -13,7 +13,24 @@ pub enum Rate {
     /// Bits per second of frames; at least 1. Counted: the L2 header and the payload. Not counted: the FCS, the
     /// preamble and the gap between frames (which make 10 GbE carry 14.88 Mpps of frames of 60 bytes).
     Bits(u64),
+    /// Bits per second of the line; at least 1. Counted: the frame, and the [`LINE_OVERHEAD`](Rate::LINE_OVERHEAD)
+    /// bytes of FCS, preamble and gap (IEEE 802.3). A share of a named link is this.
+    Line(u64),
 }
+
+/// The links that have a name, in Mbit/s.
+const LINKS: [(&str, u64); 10] = [
+    ("1G", 1_000),
+    ("2.5G", 2_500),
+    ("5G", 5_000),
+    ("10G", 10_000),
+    ("25G", 25_000),
+    ("40G", 40_000),
+    ("50G", 50_000),
+    ("100G", 100_000),
+    ("200G", 200_000),
+    ("400G", 400_000),
+];
 
 /// The highest rate that is understood, in frames per second.
 const MAX_PACKETS: u64 = 1_000_000_000;
@@ -21,12 +38,23 @@ const MAX_PACKETS: u64 = 1_000_000_000;
 const MAX_BITS: u64 = 1_000_000_000_000;
 
 impl Rate {
+    /// Bytes on the line besides a frame: FCS (4), preamble and start delimiter (8), gap (12).
+    pub const LINE_OVERHEAD: u32 = 24;
+
     /// The rate in frames of `size` bytes (L2 header included, FCS excluded) per second; `None`: no limit.
     pub fn packets_per_second(self, size: u32) -> Option<f64> {
+        self.packets_per_second_of(f64::from(size))
+    }
+
+    /// As [`packets_per_second`](Self::packets_per_second), for frames of `mean` bytes on average.
+    pub fn packets_per_second_of(self, mean: f64) -> Option<f64> {
         match self {
             Self::Max => None,
             Self::Packets(packets) => Some(as_float(packets)),
-            Self::Bits(bits) => Some(as_float(bits) / (8.0 * f64::from(size))),
+            Self::Bits(bits) => Some(as_float(bits) / (8.0 * mean)),
+            Self::Line(bits) => {
+                Some(as_float(bits) / (8.0 * (mean + f64::from(Self::LINE_OVERHEAD))))
+            }
         }
     }
 }
@@ -48,7 +76,8 @@ impl fmt::Display for ParseRateError {
         write!(
             f,
             "{}; accepted: `max`, or a number above 0 with a unit: pps, kpps, Mpps (packets), bps, kbps, Mbps, \
-             Gbps or bit/s, kbit/s, Mbit/s, Gbit/s (bits of frames), such as 1.5Mpps or 10Gbit/s",
+             Gbps or bit/s, kbit/s, Mbit/s, Gbit/s (bits of frames; with _L1 behind it: of the line), such as 1.5Mpps or \
+             10Gbit/s, or a share of a link (50%@10G; 1G, 2.5G, 5G, 10G, 25G, 40G, 50G, 100G, 200G, 400G)",
             self.0
         )
     }
@@ -64,6 +93,9 @@ impl FromStr for Rate {
             return Ok(Self::Max);
         }
         let error = |what: String| ParseRateError(what);
+        if let Some((share, link)) = text.split_once("%@") {
+            return share_of(share, link).map_err(error);
+        }
         let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let value: f64 = number.parse().map_err(|_| error(format!("`{text}` is no rate")))?;
@@ -80,7 +112,8 @@ impl FromStr for Rate {
         };
         let (make, most): (fn(u64) -> Self, u64) = match base {
             "pps" => (Self::Packets, MAX_PACKETS),
-            "bps" | "bit/s" => (Self::Bits, MAX_BITS),
+            "bps" | "bit/s" | "bps_L2" | "bit/s_L2" => (Self::Bits, MAX_BITS),
+            "bps_L1" | "bit/s_L1" => (Self::Line, MAX_BITS),
             _ => return Err(unknown()),
         };
         let value = (value * factor).round();
@@ -99,12 +132,28 @@ impl FromStr for Rate {
     }
 }
 
+/// `share` percent of the link `link`.
+fn share_of(share: &str, link: &str) -> Result<Rate, String> {
+    let Some((_, mega)) = LINKS.iter().find(|(name, _)| *name == link) else {
+        return Err(format!("`{link}` is no link"));
+    };
+    let plain = share.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let percent = share.parse::<f64>().ok().filter(|p| plain && *p > 0.0 && *p <= 100.0);
+    let Some(percent) = percent else {
+        return Err(format!("`{share}` is no percentage above 0 and up to 100"));
+    };
+    let bits = (as_float(mega * 1_000_000) * percent / 100.0).round().max(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 4e11")]
+    Ok(Rate::Line(bits as u64))
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (value, unit) = match *self {
             Self::Max => return f.write_str("max"),
             Self::Packets(value) => (value, "pps"),
             Self::Bits(value) => (value, "bit/s"),
+            Self::Line(value) => (value, "bit/s_L1"),
         };
         let (divisor, prefix) = match value {
             1_000_000_000.. => (1e9, "G"),
@@ -171,6 +220,24 @@ mod tests {
     fn rates_print_as_they_read() {
         for text in ["max", "1pps", "64kpps", "1.5Mpps", "10Mbit/s", "1.25Gbit/s"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn shares_of_a_link_count_the_line() {
+        let full: Rate = "100%@10G".parse().unwrap();
+        assert_eq!(full, "10Gbit/s_L1".parse().unwrap());
+        let mpps = full.packets_per_second(60).unwrap() / 1e6;
+        assert!((mpps - 14.880_952).abs() < 1e-5, "{mpps}");
+        assert_eq!("50%@2.5G".parse::<Rate>().unwrap().to_string(), "1.25Gbit/s_L1");
+        for text in [
+            "0%@10G", "101%@10G", "NaN%@10G", "-1%@10G", "50%@11G", "50%", "%@10G", "1e1%@10G",
+            "1pps_L1",
+        ] {
+            assert!(
+                text.parse::<Rate>().unwrap_err().to_string().contains("accepted: `max`"),
+                "{text}"
+            );
         }
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::Environment;
+use crate::latency::LatencyReport;
+use crate::{Environment, StreamReport};
 
 /// The version of the report's fields. Goes up when one changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -27,6 +28,12 @@ pub struct Report {
     pub directions: Vec<DirectionReport>,
     /// One entry per port.
     pub ports: Vec<PortReport>,
+    /// One entry per stream; none for a replay.
+    pub streams: Vec<StreamReport>,
+    /// Latency, where it was to be measured.
+    pub latency: Option<LatencyReport>,
+    /// Cycles of the generator's clock per frame sent or received, of the time that something was moved.
+    pub cycles_per_packet: Option<f64>,
     /// The machine and its state.
     pub environment: Environment,
 }
@@ -91,6 +98,8 @@ pub struct DirectionReport {
     pub skipped: u64,
     /// How often the port had no room.
     pub ring_full: u64,
+    /// Seconds during which frames waited for room in the port.
+    pub ring_full_s: f64,
 }
 
 /// One port's figures.
@@ -100,6 +109,8 @@ pub struct PortReport {
     pub name: String,
     /// Its driver.
     pub driver: String,
+    /// The offloads that were negotiated, by name.
+    pub offloads: String,
     /// Frames that the generator did not send: ARP, router solicitations, those of an earlier run.
     pub foreign: u64,
     /// Frames that arrived and could not be received, by cause.

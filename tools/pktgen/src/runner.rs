@@ -1,23 +1,18 @@
 //! The public face: ports in, report out.
 
+mod traffic;
+
 use std::ops::ControlFlow;
 
 use netdev::{Burst, Device, MacAddress, Pool};
 use plat_linux::{Clock, CpuTimes, StopFlag};
 
 use crate::endpoint::Endpoint;
-use crate::flow::Flow;
-use crate::pacer::{Pacer, Unit};
-use crate::replay::Compared;
-use crate::session::Session;
-use crate::sink::{Counted, Sink, Stamped};
-use crate::source::{Generated, Replayed, Source};
-use crate::stamp::DATA_MAGIC;
-use crate::template::{Coverage, Template, TemplateConfig};
+use crate::session::{Gauge, Session};
 use crate::warm_up::{Path, warm_up};
 use crate::{
-    Direction, Environment, Error, Options, PortSpec, REPORT_VERSION, Rate, Replay, Report, Tick,
-    ports,
+    AnyPort, Direction, Environment, Error, Options, PortSpec, REPORT_VERSION, Rate, Report,
+    SharedLatencySink, StreamSpec, Tick, ports,
 };
 
 /// The least that a port is started for, in bytes: a full frame with a VLAN tag.
@@ -30,6 +25,7 @@ pub struct Runner {
     clock: Clock,
     stop: StopFlag,
     runs: u16,
+    observer: Option<SharedLatencySink>,
 }
 
 impl Runner {
@@ -39,8 +35,23 @@ impl Runner {
     /// # Errors
     /// A port cannot be opened or started, memory is short, or [`Error::Usage`].
     pub fn open(ports: &[PortSpec], options: Options) -> Result<Self, Error> {
+        Self::open_wrapped(ports, options, |device| device)
+    }
+
+    /// As [`open`](Self::open), with a layer around each port: a [`Recorder`](crate::capture::Recorder)'s tap, or a
+    /// fault injector.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_wrapped<P: Clone + Into<AnyPort>>(
+        ports: &[P],
+        options: Options,
+        mut layer: impl FnMut(Box<dyn Device>) -> Box<dyn Device>,
+    ) -> Result<Self, Error> {
         check_number(ports.len())?;
-        let (devices, pool) = ports::open(ports, &options)?;
+        let ports: Vec<AnyPort> = ports.iter().cloned().map(Into::into).collect();
+        let (devices, pool) = ports::open(&ports, &options)?;
+        let devices = devices.into_iter().map(|(name, device)| (name, layer(device))).collect();
         Self::with_devices(devices, pool, options)
     }
 
@@ -58,17 +69,38 @@ impl Runner {
         let ports = devices
             .into_iter()
             .zip(0..)
-            .map(|((name, device), number)| Endpoint::start(name, device, number, pool, wanted))
+            .map(|((name, device), number)| {
+                Endpoint::start(name, device, number, pool, wanted, options.queues)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let runner =
-            Self { ports, options, clock: Clock::new(), stop: StopFlag::manual(), runs: 0 };
-        runner.check_size()?;
+        let runner = Self {
+            ports,
+            options,
+            clock: Clock::new(),
+            stop: StopFlag::manual(),
+            runs: 0,
+            observer: None,
+        };
+        runner.check()?;
         Ok(runner)
     }
 
     /// Lets `stop` end a run: a signal's flag, or one that another thread sets.
     pub fn stop_on(&mut self, stop: StopFlag) {
         self.stop = stop;
+    }
+
+    /// Lets `sink` hear of every frame that [`Options::latency`] samples, besides the run's own figures.
+    pub fn observe(&mut self, sink: SharedLatencySink) {
+        self.observer = Some(sink);
+    }
+
+    /// As [`observe`](Self::observe), or nobody; who did before.
+    pub(crate) fn swap_observer(
+        &mut self,
+        sink: Option<SharedLatencySink>,
+    ) -> Option<SharedLatencySink> {
+        std::mem::replace(&mut self.observer, sink)
     }
 
     /// What the next run does. The ports stay as they were started: frames larger than the options that
@@ -78,7 +110,7 @@ impl Runner {
     /// [`Error::Usage`]: the frames do not fit a port.
     pub fn set_options(&mut self, options: Options) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.options, options);
-        self.check_size().inspect_err(|_| self.options = before)
+        self.check().inspect_err(|_| self.options = before)
     }
 
     /// Runs: warm-up, traffic, drain. `each` is called once per second (in the warm-up too, and once after the
@@ -89,54 +121,73 @@ impl Runner {
     /// The links stayed down, nothing came through, or the run was stopped before anything did.
     pub fn run(&mut self, each: &mut dyn FnMut(&Tick) -> ControlFlow<()>) -> Result<Report, Error> {
         let pairs = self.pairs();
-        let paths = pairs.iter().map(|&(_, path)| self.path(path)).collect();
+        let paths = pairs.iter().filter(|pair| !pair.one_way).map(|pair| self.path(pair.path));
+        let paths = paths.collect();
         let warm =
             warm_up(&mut self.ports, paths, &self.clock, self.options.warm_up, &self.stop, each)?;
         self.runs = self.runs.wrapping_add(1);
-        let sink = self.sink(&pairs);
-        let flows =
-            pairs.iter().enumerate().map(|(number, pair)| self.flow(number, *pair)).collect();
+        let traffic = self.traffic(&pairs)?;
         let before = CpuTimes::read();
         let mut session = Session {
             ports: &mut self.ports,
-            flows,
-            sink,
+            flows: traffic.flows,
+            sink: traffic.sink,
             clock: self.clock,
             stop: self.stop.clone(),
             each,
             last: Vec::new(),
             start: 0,
             end: 0,
+            exact: traffic.recorder.is_some() || self.observer.is_some(),
+            busy: 0,
+            gauge: Gauge::default(),
+            latency: traffic.recorder.clone(),
         };
         let interrupted = session.run(self.options.duration, self.options.drain);
-        let size = self.options.replay.is_none().then(|| self.options.size.bytes());
-        let rate = self.options.rate;
-        let directions =
-            (0..pairs.len()).map(|number| session.report(number, rate, size)).collect();
+        let directions = (0..pairs.len())
+            .map(|number| session.report(number, traffic.offered[number]))
+            .collect();
+        let streams = session.streams(&traffic.names);
+        let cycles_per_packet = session.cycles_per_packet();
         let sink = session.sink;
         let ports =
             self.ports.iter().enumerate().map(|(n, port)| port.report(sink.foreign(n))).collect();
         Ok(Report {
             version: REPORT_VERSION,
             interrupted,
-            rate: rate.to_string(),
-            size,
+            rate: self.options.rate.to_string(),
+            size: traffic.size,
             warm_up_s: warm.as_secs_f64(),
             directions,
             ports,
+            streams,
+            latency: traffic.recorder.map(|recorder| recorder.borrow().report()),
+            cycles_per_packet,
             environment: Environment::read(&self.clock, before),
         })
     }
 
-    /// The directions: name, and ports from and to.
-    fn pairs(&self) -> Vec<(&'static str, (usize, usize))> {
-        let (forward, backward) = (("forward", (0, 1)), ("backward", (1, 0)));
-        match (self.ports.len(), self.options.direction) {
-            (1, _) => vec![("reflected", (0, 0))],
-            (_, Direction::Both) => vec![forward, backward],
-            (_, Direction::Forward) => vec![forward],
-            (_, Direction::Backward) => vec![backward],
+    /// The directions that have something to send.
+    fn pairs(&self) -> Vec<Pair> {
+        let pair = |name, forward, (from, to): (usize, usize)| {
+            let one_way = self.ports[from].discards() || self.ports[to].discards();
+            let name = if one_way && from == to { "discarded" } else { name };
+            Pair { name, forward, path: (from, to), one_way }
+        };
+        if self.ports.len() == 1 {
+            return vec![pair("reflected", None, (0, 0))];
         }
+        let forward = pair("forward", Some(true), (0, 1));
+        let backward = pair("backward", Some(false), (1, 0));
+        let mut pairs = match self.options.direction {
+            Direction::Both => vec![forward, backward],
+            Direction::Forward => vec![forward],
+            Direction::Backward => vec![backward],
+        };
+        if self.options.replay.is_none() {
+            pairs.retain(|pair| traffic::specs(&self.options).iter().any(|spec| pair.has(spec)));
+        }
+        pairs
     }
 
     fn macs(&self, (from, to): (usize, usize)) -> (MacAddress, MacAddress) {
@@ -151,78 +202,39 @@ impl Runner {
         Path { from: path.0, to: path.1, macs: self.macs(path) }
     }
 
-    fn coverage(&self) -> Coverage {
-        if self.options.macs_may_change { Coverage::WithoutMacs } else { Coverage::Whole }
-    }
-
-    fn template(&self, number: usize, path: (usize, usize)) -> Template {
-        let (source, destination) = self.macs(path);
-        Template::new(TemplateConfig {
-            size: self.options.size,
-            coverage: self.coverage(),
-            source,
-            destination,
-            magic: DATA_MAGIC,
-            stream: u16::try_from(number).unwrap_or(u16::MAX),
-            run: run_number(self.runs),
-        })
-    }
-
-    fn flow(&self, number: usize, (name, path): (&'static str, (usize, usize))) -> Flow {
-        let Options { rate, count, .. } = self.options;
-        let by_bytes = matches!(rate, Rate::Bits(_)) && self.options.replay.is_some();
-        let (source, unit): (Box<dyn Source>, _) = match &self.options.replay {
-            Some(replay) => {
-                let once = (count.is_none() && self.options.duration.is_none())
-                    .then(|| replay.capture.frames().len() as u64);
-                let capture = replay.capture.clone();
-                let source = Replayed::new(capture, count.or(once), self.max_frame(), by_bytes);
-                (Box::new(source), if by_bytes { Unit::Byte } else { Unit::Frame(0) })
-            }
-            None => {
-                let source = Generated::new(self.template(number, path), count);
-                (Box::new(source), Unit::Frame(self.options.size.bytes()))
-            }
-        };
-        Flow::new(name, path, source, Pacer::new(rate, unit, self.clock.hz()))
-    }
-
-    fn sink(&self, pairs: &[(&'static str, (usize, usize))]) -> Box<dyn Sink> {
-        let into = |port| pairs.iter().position(|&(_, (_, to))| to == port);
-        let flow_into = (0..self.ports.len()).map(into).collect();
-        match &self.options.replay {
-            Some(Replay { capture, compare: true }) => {
-                let skip = self.coverage().start();
-                Box::new(Compared::new(capture, flow_into, self.max_frame(), skip))
-            }
-            Some(_) => Box::new(Counted::new(flow_into)),
-            None => {
-                let streams = pairs
-                    .iter()
-                    .enumerate()
-                    .map(|(n, &(_, path))| (self.template(n, path), path.1));
-                Box::new(Stamped::new(streams, self.ports.len()))
-            }
-        }
-    }
-
     /// The largest frame that every port takes.
     fn max_frame(&self) -> usize {
         self.ports.iter().map(Endpoint::max_frame).min().unwrap_or_default()
     }
 
-    /// Whether generated frames fit. (Of a capture, those that do not are passed over and counted.)
-    fn check_size(&self) -> Result<(), Error> {
-        let size = usize::from(self.options.size.bytes());
-        let narrow = self.ports.iter().find(|port| port.max_frame() < size);
-        match narrow {
-            Some(port) if self.options.replay.is_none() => Err(Error::Usage(format!(
+    /// Whether generated frames can be made, and fit. (Of a capture, those that do not are passed over and counted.)
+    fn check(&self) -> Result<(), Error> {
+        if self.options.replay.is_some() {
+            return match self.options.rate {
+                Rate::Line(_) => Err(Error::Usage(
+                    "a capture is not played at a rate of the line; accepted: pps, bit/s, max"
+                        .into(),
+                )),
+                _ => Ok(()),
+            };
+        }
+        let pairs = self.pairs();
+        if pairs.is_empty() {
+            return Err(Error::Usage("no stream goes in the direction of the run".into()));
+        }
+        let size = largest_frame(&self.options);
+        let narrow = self
+            .ports
+            .iter()
+            .find(|port| port.max_frame() < usize::try_from(size).unwrap_or(usize::MAX));
+        if let Some(port) = narrow {
+            return Err(Error::Usage(format!(
                 "frames of {size} bytes do not fit port {}, which takes at most {}",
                 port.name,
                 port.max_frame()
-            ))),
-            _ => Ok(()),
+            )));
         }
+        self.traffic(&pairs).map(drop)
     }
 }
 
@@ -239,11 +251,36 @@ impl Drop for Runner {
     }
 }
 
+/// A direction: its name, and the ports from and to.
+pub(crate) struct Pair {
+    pub(crate) name: &'static str,
+    /// From A to B; `None` with one port.
+    forward: Option<bool>,
+    pub(crate) path: (usize, usize),
+    /// Nothing is expected back.
+    pub(crate) one_way: bool,
+}
+
+impl Pair {
+    /// Whether a stream goes this way.
+    pub(crate) fn has(&self, spec: &StreamSpec) -> bool {
+        match (spec.direction, self.forward) {
+            (None | Some(Direction::Both), _) | (_, None) => true,
+            (Some(Direction::Forward), Some(forward)) => forward,
+            (Some(Direction::Backward), Some(forward)) => !forward,
+        }
+    }
+}
+
 /// Bytes of the largest frame that the options name, L2 header included, FCS excluded.
 pub(crate) fn largest_frame(options: &Options) -> u32 {
     match &options.replay {
         Some(replay) => u32::try_from(replay.capture.longest()).unwrap_or(u32::MAX),
-        None => u32::from(options.size.bytes()),
+        None => {
+            let specs = traffic::specs(options);
+            let largest = specs.iter().filter_map(|spec| spec.sizes().last().copied()).max();
+            u32::from(largest.unwrap_or(options.size.bytes()))
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! One run from its first counted frame to its report: offer, receive, tick, drain.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Duration;
 
 use netdev::Burst;
@@ -8,8 +10,9 @@ use plat_linux::{Clock, StopFlag};
 
 use crate::endpoint::Endpoint;
 use crate::flow::Flow;
+use crate::latency::Recorder;
 use crate::sink::Sink;
-use crate::{DirectionReport, Phase, Rate, Tick, TickDirection};
+use crate::{DirectionReport, Phase, StreamReport, Tick, TickDirection};
 
 /// What a run needs.
 pub(crate) struct Session<'a> {
@@ -22,6 +25,21 @@ pub(crate) struct Session<'a> {
     pub(crate) last: Vec<(u64, u64)>,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Whether the times of departure and arrival are wanted as exactly as can be had.
+    pub(crate) exact: bool,
+    /// Cycles of turns that moved a frame.
+    pub(crate) busy: u64,
+    /// The same at the last tick, and what went since then.
+    pub(crate) gauge: Gauge,
+    pub(crate) latency: Option<Rc<RefCell<Recorder>>>,
+}
+
+/// What a tick tells of the time since the one before.
+#[derive(Default)]
+pub(crate) struct Gauge {
+    busy: u64,
+    bursts: u64,
+    taken: u64,
 }
 
 impl Session<'_> {
@@ -35,6 +53,7 @@ impl Session<'_> {
         self.start = self.clock.now();
         for flow in &mut self.flows {
             flow.pacer.start(self.start);
+            flow.source.start(self.start);
         }
         let interrupted = self.offer(duration);
         self.end = self.clock.now();
@@ -47,9 +66,13 @@ impl Session<'_> {
         let mut next_tick = self.start.saturating_add(second);
         let deadline =
             duration.map_or(u64::MAX, |d| self.start.saturating_add(self.clock.from_duration(d)));
+        let mut now = self.clock.now();
         loop {
-            let now = self.clock.now();
-            let done = self.turn(now);
+            let (moved, done) = self.turn(now);
+            let before = std::mem::replace(&mut now, self.clock.now());
+            if moved > 0 {
+                self.busy += now.saturating_sub(before);
+            }
             if done || now >= deadline {
                 return false;
             }
@@ -65,18 +88,24 @@ impl Session<'_> {
         }
     }
 
-    /// Offers what is due in every direction, and receives a burst from every port. Whether all is sent.
+    /// Offers what is due in every direction, and receives a burst from every port. How many frames were moved, and
+    /// whether all is sent.
     #[inline]
-    fn turn(&mut self, now: u64) -> bool {
+    fn turn(&mut self, now: u64) -> (usize, bool) {
         let stamp = low_nanos(&self.clock, now);
-        let mut done = true;
+        let (mut done, mut moved) = (true, 0);
         for (number, flow) in self.flows.iter_mut().enumerate() {
-            flow.offer(&mut self.ports[flow.from], now, stamp);
+            let taken = flow.offer(&mut self.ports[flow.from], now, stamp);
+            if self.exact && taken > 0 {
+                flow.source.departed(taken, self.clock.now());
+            }
+            moved += taken;
+            self.gauge.bursts += u64::from(taken > 0);
+            self.gauge.taken += taken as u64;
             self.sink.offered(number, flow.source.made());
             done &= flow.is_done();
         }
-        self.receive(now);
-        done
+        (moved + self.receive(now), done)
     }
 
     /// Receives a burst from every port; how many frames.
@@ -87,6 +116,7 @@ impl Session<'_> {
             let mut burst = Burst::new();
             if port.receive(&mut burst) > 0 {
                 total += burst.len();
+                let now = if self.exact { self.clock.now() } else { now };
                 self.sink.receive(number, &burst, now);
             }
         }
@@ -118,21 +148,25 @@ impl Session<'_> {
     }
 
     fn is_complete(&self) -> bool {
-        (0..self.flows.len()).all(|n| self.sink.counts(n).lost(self.sent(n)) == 0)
+        let whole = |n: usize| self.flows[n].one_way || self.sink.counts(n).lost(self.sent(n)) == 0;
+        (0..self.flows.len()).all(whole)
     }
 
     /// Frames of a direction that left its port.
-    fn sent(&self, flow: usize) -> u64 {
+    pub(crate) fn sent(&self, flow: usize) -> u64 {
         let flow = &self.flows[flow];
         flow.taken().saturating_sub(self.ports[flow.from].unsent_total())
     }
 
     fn tick(&mut self, phase: Phase, now: u64, since: u64, seconds: f64) -> ControlFlow<()> {
         let mut directions = Vec::with_capacity(self.flows.len());
+        let mut frames = 0;
         for number in 0..self.flows.len() {
             let (sent, counts) = (self.sent(number), self.sink.counts(number));
             let (sent_before, received_before) = self.last[number];
             self.last[number] = (sent, counts.received());
+            frames += sent.saturating_sub(sent_before)
+                + counts.received().saturating_sub(received_before);
             directions.push(TickDirection {
                 direction: self.flows[number].name,
                 sent,
@@ -144,11 +178,21 @@ impl Session<'_> {
             });
         }
         let elapsed = self.clock.to_duration(now.saturating_sub(since));
-        (self.each)(&Tick { phase, elapsed, directions })
+        let Gauge { busy, bursts, taken } = std::mem::take(&mut self.gauge);
+        self.gauge.busy = self.busy;
+        let per = |what: u64, each: u64| (each > 0).then(|| as_float(what) / as_float(each));
+        (self.each)(&Tick {
+            phase,
+            elapsed,
+            directions,
+            cycles_per_packet: per(self.busy.saturating_sub(busy), frames),
+            burst_fill: per(taken, bursts),
+            latency: self.latency.as_ref().and_then(|recorder| recorder.borrow().worst()),
+        })
     }
 
     /// The figures of direction `number`.
-    pub(crate) fn report(&self, number: usize, rate: Rate, size: Option<u16>) -> DirectionReport {
+    pub(crate) fn report(&self, number: usize, offered_mpps: Option<f64>) -> DirectionReport {
         let flow = &self.flows[number];
         let (sent, counts) = (self.sent(number), self.sink.counts(number));
         let mut not_sent = self.ports[flow.from].unsent();
@@ -160,10 +204,6 @@ impl Session<'_> {
         let first = flow.first_taken.unwrap_or(self.start);
         let duration_s =
             seconds(self.start, if flow.is_done() { flow.last_taken } else { self.end });
-        let offered_mpps = match (rate, size) {
-            (Rate::Bits(_), None) => None,
-            _ => rate.packets_per_second(size.map_or(1, u32::from)).map(|pps| pps / 1e6),
-        };
         // From the first frame to the last there is one interval less than there are frames.
         let achieved_mpps = mega(sent, duration_s.max(self.interval(offered_mpps, sent)));
         DirectionReport {
@@ -172,7 +212,7 @@ impl Session<'_> {
             to: self.ports[flow.to].name.clone(),
             sent,
             received: counts.received(),
-            lost: counts.lost(sent),
+            lost: if flow.one_way { 0 } else { counts.lost(sent) },
             duplicated: counts.duplicated,
             reordered: counts.reordered,
             corrupted: counts.corrupted,
@@ -184,9 +224,39 @@ impl Session<'_> {
             offered_mpps,
             achieved_mpps,
             rate_error: offered_mpps.map(|offered| achieved_mpps / offered - 1.0),
-            skipped: flow.pacer.skipped(),
+            skipped: flow.skipped(),
             ring_full: flow.ring_full,
+            ring_full_s: self.clock.to_duration(flow.blocked).as_secs_f64(),
         }
+    }
+
+    /// Cycles per frame sent or received, of the time that something was moved; `None` without frames.
+    pub(crate) fn cycles_per_packet(&self) -> Option<f64> {
+        let numbers = 0..self.flows.len();
+        let frames: u64 = numbers.map(|n| self.sent(n) + self.sink.counts(n).received()).sum();
+        (frames > 0).then(|| as_float(self.busy) / as_float(frames))
+    }
+
+    /// The figures of every stream; `names` are theirs, by number.
+    pub(crate) fn streams(&self, names: &[String]) -> Vec<StreamReport> {
+        let mut reports = Vec::new();
+        for (direction, flow) in self.flows.iter().enumerate() {
+            for (number, made, skipped) in flow.source.streams() {
+                let Some(figures) = self.sink.stream(number) else { continue };
+                // What the port dropped cannot be told by stream, unless there is one.
+                let sent =
+                    if flow.source.streams().len() == 1 { self.sent(direction) } else { made };
+                let name = names.get(number).cloned().unwrap_or_default();
+                let mut report = StreamReport::new(name, flow.name, sent, &figures);
+                report.skipped = skipped;
+                if flow.one_way {
+                    report.lost = 0;
+                    report.flows = None;
+                }
+                reports.push(report);
+            }
+        }
+        reports
     }
 
     /// The time that `sent` frames stand for at the offered rate, if they were all that was asked for.

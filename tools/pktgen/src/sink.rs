@@ -1,10 +1,13 @@
 //! Sinks: what becomes of the frames that come back.
 
+mod stamped;
+
 use netdev::{Burst, Netbuf};
 
 use crate::stamp;
-use crate::template::Template;
-use crate::tracker::{Counts, Tracker};
+use crate::tracker::Counts;
+
+pub(crate) use stamped::{Expected, Observer, Stamped};
 
 /// Judges the frames that ports receive.
 pub trait Sink {
@@ -21,6 +24,33 @@ pub trait Sink {
 
     /// Frames that `port` received and that are nobody's.
     fn foreign(&self, port: usize) -> u64;
+
+    /// The figures of a stream, by its number; `None` where there are no streams.
+    fn stream(&self, number: usize) -> Option<StreamFigures<'_>> {
+        let _ = number;
+        None
+    }
+}
+
+/// What a sink knows of a stream.
+pub struct StreamFigures<'a> {
+    /// What became of its frames.
+    pub counts: Counts,
+    /// The same per flow, where that was asked for: by the flow's number.
+    pub flows: &'a [FlowCounts],
+}
+
+/// What became of a flow's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    /// Numbers that arrived intact, each counted once.
+    pub unique: u64,
+    /// Intact arrivals of a number that had arrived.
+    pub duplicated: u64,
+    /// Of the unique ones, those that another one of the same flow had overtaken.
+    pub reordered: u64,
+    /// One more than the highest number that arrived; 0: none has.
+    pub next: u64,
 }
 
 /// A frame's bytes in one piece; `scratch` is where a frame of several buffers is put together.
@@ -37,88 +67,6 @@ fn join<'a>(packet: &Netbuf, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     }
     let copied = packet.copy_to(scratch);
     &scratch[..copied]
-}
-
-/// One direction's template and where its frames are expected.
-struct Stream {
-    template: Template,
-    port: usize,
-    tracker: Tracker,
-}
-
-/// Judges generated frames by their stamps.
-pub struct Stamped {
-    /// By direction, which is also the stream's number.
-    streams: Vec<Stream>,
-    foreign: Vec<u64>,
-    scratch: Vec<u8>,
-}
-
-impl Stamped {
-    /// `streams`: for each direction, by stream number, its template and the port it goes to.
-    pub fn new(streams: impl IntoIterator<Item = (Template, usize)>, ports: usize) -> Self {
-        let streams = streams
-            .into_iter()
-            .map(|(template, port)| Stream { template, port, tracker: Tracker::default() })
-            .collect();
-        Self { streams, foreign: vec![0; ports], scratch: Vec::with_capacity(1 << 16) }
-    }
-
-    #[inline]
-    fn judge(streams: &mut [Stream], foreign: &mut u64, port: usize, frame: &[u8], now: u64) {
-        let number = frame.first_chunk().map(|head| usize::from(stamp::Stamp::read(head).stream));
-        if let Some(stream) = number.and_then(|number| streams.get_mut(number))
-            && let Some(stamp) = stream.template.verify(frame)
-        {
-            if !stream.template.same_run(frame) {
-                *foreign += 1;
-            } else if stream.port == port {
-                stream.tracker.arrived(stamp.sequence);
-                stream.tracker.counts.last_arrival = now;
-            } else {
-                stream.tracker.counts.misdirected += 1;
-            }
-            return;
-        }
-        Self::judge_damaged(streams, foreign, port, frame, now);
-    }
-
-    /// A damaged frame belongs to a direction that ends at this port and that it resembles.
-    #[cold]
-    fn judge_damaged(
-        streams: &mut [Stream],
-        foreign: &mut u64,
-        port: usize,
-        frame: &[u8],
-        now: u64,
-    ) {
-        let owner = streams.iter_mut().find(|s| s.port == port && s.template.resembles(frame));
-        match owner {
-            Some(stream) => {
-                stream.tracker.counts.corrupted += 1;
-                stream.tracker.counts.last_arrival = now;
-            }
-            None if stamp::magic(frame) == Some(stamp::PROBE_MAGIC) => {}
-            None => *foreign += 1,
-        }
-    }
-}
-
-impl Sink for Stamped {
-    fn receive(&mut self, port: usize, frames: &Burst, now: u64) {
-        let Self { streams, foreign, scratch } = self;
-        for packet in frames {
-            Self::judge(streams, &mut foreign[port], port, contiguous(packet, scratch), now);
-        }
-    }
-
-    fn counts(&self, flow: usize) -> Counts {
-        self.streams[flow].tracker.counts
-    }
-
-    fn foreign(&self, port: usize) -> u64 {
-        self.foreign[port]
-    }
 }
 
 /// Counts frames and nothing else: a replay without comparison.

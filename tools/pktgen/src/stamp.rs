@@ -1,30 +1,28 @@
-//! The stamp: the 18 bytes behind the UDP header by which a generated frame is known again.
+//! The stamp: the last 18 bytes of a generated frame, by which it is known again.
 //!
 //! ```text
-//! 0       2        4            10        14         18      bytes from STAMP_OFFSET, big-endian
-//! | magic | stream | sequence   | time    | checksum |
+//! 0       2        4     6          10     14         18      bytes from the stamp's first, big-endian
+//! | magic | stream | run | sequence | time | checksum |
 //! ```
 //!
-//! The sequence number has 48 bits: 81 days at 40 Mpps. The time has 32 bits, in nanoseconds: it tells delays up
-//! to 4.29 s. So short, the stamp fits the shortest Ethernet frame (60 bytes without FCS).
+//! It stands at the end so that it is found whatever headers a frame has, and where something on the way added or
+//! removed some. (Where something pads frames, use sizes of at least 60 bytes: nothing pads those.) The sequence
+//! number's lower 32 bits are sent; the receiver knows the rest from what came before, unless 2^31 frames in a row are
+//! lost. The time is in nanoseconds: it is for those who look at a capture. So short, the stamp fits UDP over IPv4 in
+//! the shortest Ethernet frame (60 bytes without FCS).
 
-/// Where the stamp begins: behind Ethernet (14), IPv4 (20) and UDP (8) headers.
-pub const STAMP_OFFSET: usize = 42;
 /// Bytes of the stamp.
 pub const STAMP_LEN: usize = 18;
-/// The first byte behind the stamp.
-pub const STAMP_END: usize = STAMP_OFFSET + STAMP_LEN;
 /// The magic of a frame that is counted.
 pub const DATA_MAGIC: u16 = 0xba5e;
-/// The magic of a frame that only asks whether the path is open.
-pub const PROBE_MAGIC: u16 = 0xba5f;
+/// The magic of a frame that only asks whether the path is open: no bit is that of the other, so that damage does not
+/// make one of the other.
+pub const PROBE_MAGIC: u16 = 0x45a1;
 
-const MAGIC: usize = STAMP_OFFSET;
-const STREAM: usize = STAMP_OFFSET + 2;
-const SEQUENCE: usize = STAMP_OFFSET + 4;
-const TIME: usize = STAMP_OFFSET + 10;
-/// Where the checksum stands.
-pub(crate) const CHECKSUM: usize = STAMP_OFFSET + 14;
+/// Bytes from the sequence number's first to the frame's end.
+pub(crate) const SEQUENCE_FROM_END: usize = 12;
+/// Bytes from the checksum's first to the frame's end.
+pub(crate) const CHECKSUM_FROM_END: usize = 4;
 
 /// A stamp's fields but the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,44 +31,50 @@ pub struct Stamp {
     pub magic: u16,
     /// The stream.
     pub stream: u16,
-    /// The number of the frame in its stream, from 0; 48 bits.
-    pub sequence: u64,
+    /// Which run the frame belongs to.
+    pub run: u16,
+    /// The lower 32 bits of the number of the frame in its stream, from 0.
+    pub sequence: u32,
     /// When the frame was made, in nanoseconds of the generator's clock, modulo 2^32.
     pub time: u32,
 }
 
 impl Stamp {
-    /// Writes the fields into a frame of at least [`STAMP_END`] bytes; the checksum becomes zero.
+    /// Writes the fields; the checksum becomes zero.
     #[inline]
-    pub fn write(self, frame: &mut [u8; STAMP_END]) {
-        frame[MAGIC..MAGIC + 2].copy_from_slice(&self.magic.to_be_bytes());
-        frame[STREAM..STREAM + 2].copy_from_slice(&self.stream.to_be_bytes());
-        frame[SEQUENCE..SEQUENCE + 6].copy_from_slice(&self.sequence.to_be_bytes()[2..]);
-        frame[TIME..TIME + 4].copy_from_slice(&self.time.to_be_bytes());
-        frame[CHECKSUM..CHECKSUM + 4].copy_from_slice(&[0; 4]);
+    pub fn write(self, tail: &mut [u8; STAMP_LEN]) {
+        tail[..2].copy_from_slice(&self.magic.to_be_bytes());
+        tail[2..4].copy_from_slice(&self.stream.to_be_bytes());
+        tail[4..6].copy_from_slice(&self.run.to_be_bytes());
+        tail[6..10].copy_from_slice(&self.sequence.to_be_bytes());
+        tail[10..14].copy_from_slice(&self.time.to_be_bytes());
+        tail[14..].copy_from_slice(&[0; 4]);
     }
 
     /// Reads the fields, whatever they hold.
     #[inline]
-    pub fn read(frame: &[u8; STAMP_END]) -> Self {
-        let [_, _, m0, m1, s0, s1, n0, n1, n2, n3, n4, n5, t0, t1, t2, t3, ..] =
-            frame[STAMP_OFFSET - 2..]
-        else {
-            unreachable!("the array has 20 bytes from there")
-        };
+    pub fn read(tail: &[u8; STAMP_LEN]) -> Self {
+        let [m0, m1, s0, s1, r0, r1, n0, n1, n2, n3, t0, t1, t2, t3, ..] = *tail;
         Self {
             magic: u16::from_be_bytes([m0, m1]),
             stream: u16::from_be_bytes([s0, s1]),
-            sequence: u64::from_be_bytes([0, 0, n0, n1, n2, n3, n4, n5]),
+            run: u16::from_be_bytes([r0, r1]),
+            sequence: u32::from_be_bytes([n0, n1, n2, n3]),
             time: u32::from_be_bytes([t0, t1, t2, t3]),
         }
+    }
+
+    /// The stamp of a frame that is long enough to have one, whatever it holds.
+    #[inline]
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        frame.last_chunk().map(Self::read)
     }
 }
 
 /// The magic of a frame, if it is long enough to have one.
 #[inline]
 pub fn magic(frame: &[u8]) -> Option<u16> {
-    frame.first_chunk::<STAMP_END>().map(|f| u16::from_be_bytes([f[MAGIC], f[MAGIC + 1]]))
+    Stamp::of(frame).map(|stamp| stamp.magic)
 }
 
 #[cfg(test)]
@@ -82,14 +86,15 @@ mod tests {
         let stamp = Stamp {
             magic: DATA_MAGIC,
             stream: 0x1234,
-            sequence: 0xffff_0123_4567,
+            run: 0x5678,
+            sequence: 0x9abc_def0,
             time: 0x89ab_cdef,
         };
-        let mut frame = [0xee; STAMP_END];
-        stamp.write(&mut frame);
-        assert_eq!(Stamp::read(&frame), stamp);
+        let mut frame = [0xee; 60];
+        stamp.write(frame.last_chunk_mut().unwrap());
+        assert_eq!(Stamp::of(&frame), Some(stamp));
         assert_eq!(magic(&frame), Some(DATA_MAGIC));
-        assert!(frame[..STAMP_OFFSET].iter().all(|&b| b == 0xee));
-        assert_eq!(magic(&frame[..STAMP_END - 1]), None);
+        assert!(frame[..42].iter().all(|&b| b == 0xee) && frame[56..] == [0; 4]);
+        assert_eq!(magic(&frame[..STAMP_LEN - 1]), None);
     }
 }

@@ -23,6 +23,39 @@ pub struct Tick {
     pub elapsed: Duration,
     /// Per direction, in the report's order. Empty during the warm-up.
     pub directions: Vec<TickDirection>,
+    /// Cycles of the clock per frame sent or received since the last tick, of the time that something was moved.
+    pub cycles_per_packet: Option<f64>,
+    /// Frames that a port took per burst since the last tick; a full burst has [`BURST`](netdev::BURST).
+    pub burst_fill: Option<f64>,
+    /// Latency so far, where it is measured.
+    pub latency: Option<TickLatency>,
+}
+
+/// Percentiles of the corrected latency since the start, in nanoseconds; of several streams each the worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickLatency {
+    /// The median.
+    pub p50: u64,
+    /// What 99 % do not exceed.
+    pub p99: u64,
+    /// What 99.9 % do not exceed.
+    pub p99_9: u64,
+    /// The highest.
+    pub max: u64,
+}
+
+impl Tick {
+    /// A tick of `phase` that knows of no traffic.
+    pub fn new(phase: Phase, elapsed: Duration) -> Self {
+        Self {
+            phase,
+            elapsed,
+            directions: Vec::new(),
+            cycles_per_packet: None,
+            burst_fill: None,
+            latency: None,
+        }
+    }
 }
 
 /// One direction's figures at a tick.

@@ -3,14 +3,16 @@
 //! The rules, exactly:
 //!
 //! - A frame is **reordered** if a frame with a higher number came before it (RFC 4737, section 3: "Type-P-Reordered").
+//!   Its **extent** is how many frames (duplicates not counted) came since the first of those, itself included (RFC 4737,
+//!   section 4.2.1): a buffer of that many frames would have put it in order.
 //! - A frame is **duplicated** if its number has been seen; only the second and later arrivals count.
-//! - A frame more than [`WINDOW`](crate::window::WINDOW) numbers behind the highest is **late**: whether it was
+//! - A frame more than [`WINDOW`] numbers behind the highest is **late**: whether it was
 //!   seen is forgotten. It counts neither as received nor as duplicated; if it was the first arrival, its loss stands.
 //! - A **corrupted** frame has no number that could be believed. It counts as corrupted, not as lost and not as
 //!   received.
 //! - What was sent and is none of these is **lost**.
 
-use crate::window::{Place, Window};
+use crate::window::{Place, WINDOW, Window};
 
 /// What became of a stream's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct Counts {
     pub duplicated: u64,
     /// Of the unique ones, those that were overtaken.
     pub reordered: u64,
+    /// The largest extent of a reordered frame, in frames.
+    pub extent_max: u64,
+    /// The sum of the extents of the reordered frames.
+    pub extent_sum: u64,
     /// Arrivals whose contents had changed.
     pub corrupted: u64,
     /// Intact arrivals at the wrong port.
@@ -44,6 +50,23 @@ impl Counts {
         sent.saturating_sub(self.unique + self.corrupted)
     }
 
+    /// These and `other`, as figures of one direction.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            unique: self.unique + other.unique,
+            duplicated: self.duplicated + other.duplicated,
+            reordered: self.reordered + other.reordered,
+            extent_max: self.extent_max.max(other.extent_max),
+            extent_sum: self.extent_sum + other.extent_sum,
+            corrupted: self.corrupted + other.corrupted,
+            misdirected: self.misdirected + other.misdirected,
+            late: self.late + other.late,
+            next: self.next + other.next,
+            last_arrival: self.last_arrival.max(other.last_arrival),
+        }
+    }
+
     /// Frames that were overtaken and have not come.
     pub fn missing(&self) -> u64 {
         self.next.saturating_sub(self.unique + self.corrupted)
@@ -54,25 +77,69 @@ impl Counts {
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
     window: Window,
+    /// For each missing number of the window, how many frames had come when it was overtaken. Empty until then.
+    overtaken: Vec<u64>,
     /// The figures so far.
     pub counts: Counts,
 }
 
 impl Tracker {
-    /// An intact frame arrived at the right port.
+    /// The number whose lower 32 bits arrived: the one next to what is expected.
     #[inline]
-    pub fn arrived(&mut self, sequence: u64) {
-        match self.window.insert(sequence) {
-            Place::Ahead => self.counts.unique += 1,
+    pub fn extend(&self, low: u32) -> u64 {
+        let expected = self.window.next();
+        let [_, _, _, _, a, b, c, d] = expected.to_be_bytes();
+        let distance = low.wrapping_sub(u32::from_be_bytes([a, b, c, d])).cast_signed();
+        expected.checked_add_signed(i64::from(distance)).unwrap_or(u64::from(low))
+    }
+
+    /// An intact frame arrived at the right port; where it stood.
+    #[inline]
+    pub fn arrived(&mut self, sequence: u64) -> Place {
+        let expected = self.window.next();
+        let place = self.window.insert(sequence);
+        match place {
+            Place::Ahead => {
+                if sequence > expected {
+                    self.overtake(expected, sequence);
+                }
+                self.counts.unique += 1;
+            }
             Place::Behind => {
                 self.counts.unique += 1;
-                self.counts.reordered += 1;
+                self.reordered(sequence);
             }
             Place::Seen => self.counts.duplicated += 1,
             Place::Below => self.counts.late += 1,
         }
         self.counts.next = self.window.next();
+        place
     }
+
+    /// Numbers `first` to `sequence - 1` were overtaken by `sequence`.
+    #[cold]
+    fn overtake(&mut self, first: u64, sequence: u64) {
+        if self.overtaken.is_empty() {
+            self.overtaken.resize(usize::try_from(WINDOW).unwrap_or_default(), 0);
+        }
+        for number in first.max(sequence.saturating_sub(WINDOW))..sequence {
+            self.overtaken[slot(number)] = self.counts.unique;
+        }
+    }
+
+    #[cold]
+    fn reordered(&mut self, sequence: u64) {
+        self.counts.reordered += 1;
+        let overtaken = self.overtaken.get(slot(sequence)).copied().unwrap_or_default();
+        // The counter includes this frame; what overtook it came in place `overtaken`.
+        let extent = self.counts.unique - 1 - overtaken;
+        self.counts.extent_sum += extent;
+        self.counts.extent_max = self.counts.extent_max.max(extent);
+    }
+}
+
+fn slot(sequence: u64) -> usize {
+    usize::try_from(sequence % WINDOW).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -82,12 +149,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::window::WINDOW;
 
     /// The rules, word for word, with a memory without bounds.
     #[derive(Default)]
     struct Oracle {
         seen: HashSet<u64>,
+        /// Every first arrival, in order.
+        order: Vec<u64>,
         counts: Counts,
     }
 
@@ -101,7 +169,14 @@ mod tests {
                 counts.duplicated += 1;
             } else {
                 counts.unique += 1;
-                counts.reordered += u64::from(highest.is_some_and(|h| h > sequence));
+                self.order.push(sequence);
+                let i = self.order.len() - 1;
+                if let Some(j) = self.order.iter().position(|&s| s > sequence) {
+                    let extent = (i - j) as u64;
+                    counts.reordered += 1;
+                    counts.extent_sum += extent;
+                    counts.extent_max = counts.extent_max.max(extent);
+                }
             }
             counts.next = highest.unwrap_or(0).max(sequence) + 1;
         }
@@ -139,8 +214,34 @@ mod tests {
     #[test]
     fn the_last_frames_of_a_run_can_be_lost_too() {
         let mut tracker = Tracker::default();
-        [0, 1, 3].into_iter().for_each(|sequence| tracker.arrived(sequence));
+        for sequence in [0, 1, 3] {
+            tracker.arrived(sequence);
+        }
         tracker.counts.corrupted += 1;
         assert_eq!((tracker.counts.missing(), tracker.counts.lost(10)), (0, 6));
+    }
+
+    #[test]
+    fn numbers_are_extended_from_their_lower_half() {
+        let mut tracker = Tracker::default();
+        assert_eq!(tracker.extend(5), 5);
+        for sequence in [(1 << 32) - 2, (1 << 32) + 3, (7 << 32) + 9] {
+            tracker.arrived(sequence);
+            for near in
+                [sequence - 40_000, sequence - 3, sequence, sequence + 1, sequence + (1 << 30)]
+            {
+                assert_eq!(tracker.extend(u32::try_from(near & 0xffff_ffff).unwrap()), near);
+            }
+        }
+    }
+
+    #[test]
+    fn three_frames_behind_four_others_have_extents_of_four_to_six() {
+        let mut tracker = Tracker::default();
+        for sequence in [1, 2, 3, 7, 8, 9, 10, 4, 5, 6] {
+            tracker.arrived(sequence);
+        }
+        let counts = tracker.counts;
+        assert_eq!((counts.reordered, counts.extent_max, counts.extent_sum), (3, 6, 4 + 5 + 6));
     }
 }

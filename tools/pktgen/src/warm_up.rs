@@ -12,7 +12,8 @@ use plat_linux::{Clock, StopFlag};
 use crate::endpoint::Endpoint;
 use crate::sink::contiguous;
 use crate::stamp::PROBE_MAGIC;
-use crate::template::{Coverage, Template, TemplateConfig};
+use crate::stream::{Checksums, FrameSpec};
+use crate::template::{Coverage, Template, TemplateConfig, compile};
 use crate::{Error, FrameSize, Phase, Tick};
 
 /// Time between two probes of a direction.
@@ -67,7 +68,7 @@ pub(crate) fn warm_up(
         let mut stopped = stop.is_set();
         if now >= next_tick {
             next_tick = next_tick.saturating_add(clock.hz());
-            let tick = Tick { phase: Phase::WarmUp, elapsed, directions: Vec::new() };
+            let tick = Tick::new(Phase::WarmUp, elapsed);
             stopped |= each(&tick).is_break();
         }
         if stopped {
@@ -79,15 +80,21 @@ pub(crate) fn warm_up(
 
 impl Prober {
     fn new(number: usize, path: Path) -> Self {
-        let template = Template::new(TemplateConfig {
-            size: FrameSize::default(),
-            coverage: Coverage::WithoutMacs,
+        let (frame, checksums) = (FrameSpec::udp(), Checksums::Correct);
+        let compiled = compile(&TemplateConfig {
+            frame: &frame,
+            sizes: &[FrameSize::default().bytes()],
+            fields: &[],
+            checksums: &checksums,
+            coverage: Coverage::Payload,
+            stamped: true,
             source: path.macs.0,
             destination: path.macs.1,
             magic: PROBE_MAGIC,
             stream: u16::try_from(number).unwrap_or(u16::MAX),
             run: 0,
         });
+        let (template, _) = compiled.expect("a probe is UDP over IPv4 in 64 bytes");
         Self { path, template, sent: 0, heard: false }
     }
 
@@ -97,8 +104,8 @@ impl Prober {
             return;
         }
         let Some(mut packet) = port.pool.alloc() else { return };
-        let Some(bytes) = packet.append(self.template.size()) else { return };
-        self.template.write(bytes, self.sent, 0);
+        let Some(bytes) = packet.append(self.template.size(0)) else { return };
+        self.template.write(0, bytes, self.sent, 0, &[]);
         let mut burst = Burst::new();
         burst.push(packet);
         self.sent += port.send(&mut burst) as u64;

@@ -47,7 +47,7 @@ pub const FORMATS: [RingFormat; 2] = [RingFormat::Split, RingFormat::Packed];
 
 /// Bytes of the rings, at the start of the shared memory.
 pub fn ring_bytes() -> usize {
-    VirtioNet::<VhostUserFrontend>::ring_bytes(256, 256).unwrap()
+    VirtioNet::<VhostUserFrontend>::ring_bytes(256, 1024).unwrap()
 }
 
 impl User {

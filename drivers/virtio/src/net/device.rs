@@ -11,7 +11,7 @@ use super::config_space::read_offer;
 use super::control::NetControl;
 use crate::features::{HEADER_BYTES, Offer};
 use crate::ring::split::{RingSize, ring_bytes};
-use crate::transport::{DeviceType, DoorbellTransport};
+use crate::transport::{BusDevice, DeviceType, DoorbellTransport};
 
 /// A virtio network device that is not running.
 pub struct VirtioNet<T: DoorbellTransport> {
@@ -71,6 +71,21 @@ impl<T: DoorbellTransport + 'static> VirtioNet<T> {
     /// The transport.
     pub fn transport(&self) -> &T {
         &self.transport
+    }
+}
+
+impl VirtioNet<BusDevice> {
+    /// As [`new`](Self::new), as a trait object. Not generic, so that the driver over a bus is compiled in this crate,
+    /// for speed, whatever the crate that names it is compiled for.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[inline(never)]
+    pub fn open(
+        transport: BusDevice,
+        memory: DeviceMemory,
+    ) -> Result<Box<dyn Device>, Box<OpenError<BusDevice>>> {
+        Ok(Box::new(Self::new(transport, memory)?))
     }
 }
 

@@ -75,6 +75,53 @@ impl fmt::Display for EnableError {
 
 impl core::error::Error for EnableError {}
 
+/// The functions of a bus, in order; see [`Pci::functions`].
+#[derive(Debug)]
+pub struct Functions<'a> {
+    pci: &'a Pci,
+    /// Where to look next.
+    next: Option<DeviceFunction>,
+    /// The last bus behind the bridges seen so far. Bridges come before the buses behind them, because firmware numbers
+    /// buses upwards.
+    last: u8,
+}
+
+impl Iterator for Functions<'_> {
+    type Item = (DeviceFunction, DeviceFunctionInfo);
+
+    // Not inlined: it runs once, from several places.
+    #[inline(never)]
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(at) = self.next.filter(|at| at.bus <= self.last) {
+            let space = &self.pci.space;
+            let found = space.exists(at);
+            let several = at.function > 0 || found && space.read_word(at, 0x0c) & 1 << 23 != 0;
+            self.next = after(at, several);
+            if found {
+                let info = self.pci.identify(at);
+                if info.header_type == HeaderType::PciPciBridge {
+                    let [_, _, subordinate, _] = space.read_word(at, 0x18).to_le_bytes();
+                    self.last = self.last.max(subordinate);
+                }
+                return Some((at, info));
+            }
+        }
+        None
+    }
+}
+
+/// The function after `at`: of the same device only if it has `several`.
+fn after(at: DeviceFunction, several: bool) -> Option<DeviceFunction> {
+    let DeviceFunction { bus, device, function } = at;
+    if several && function < 7 {
+        Some(DeviceFunction { function: function + 1, ..at })
+    } else if device < 31 {
+        Some(DeviceFunction { bus, device: device + 1, function: 0 })
+    } else {
+        bus.checked_add(1).map(|bus| DeviceFunction { bus, device: 0, function: 0 })
+    }
+}
+
 impl Pci {
     /// Finds the bus and notes what addresses are taken; None on a machine without PCI.
     pub(crate) fn find(ecam: Option<Ecam>, map: &MemoryMap) -> Option<Self> {
@@ -95,39 +142,13 @@ impl Pci {
     }
 
     /// All functions on the first bus and on the buses that firmware set up behind bridges.
-    pub fn functions(&self) -> impl Iterator<Item = (DeviceFunction, DeviceFunctionInfo)> + '_ {
+    pub fn functions(&self) -> Functions<'_> {
         let first = self.space.first_bus();
-        let mut last = first;
-        // Bridges come before the buses behind them, because firmware numbers buses upwards.
-        (first..=255)
-            .map_while(move |bus| {
-                (bus <= last).then(|| {
-                    let highest = self.on_bus(bus).filter_map(|(function, info)| {
-                        (info.header_type == HeaderType::PciPciBridge)
-                            .then(|| self.space.read_word(function, 0x18).to_le_bytes()[2])
-                    });
-                    last = last.max(highest.max().unwrap_or(0));
-                    self.on_bus(bus)
-                })
-            })
-            .flatten()
-    }
-
-    fn on_bus(&self, bus: u8) -> impl Iterator<Item = (DeviceFunction, DeviceFunctionInfo)> + '_ {
-        (0..32u8).flat_map(move |device| {
-            let single = DeviceFunction { bus, device, function: 0 };
-            let count = if !self.space.exists(single) {
-                0
-            } else if self.space.read_word(single, 0x0c) & 1 << 23 != 0 {
-                8
-            } else {
-                1
-            };
-            (0..count).filter_map(move |function| {
-                let at = DeviceFunction { bus, device, function };
-                self.space.exists(at).then(|| (at, self.identify(at)))
-            })
-        })
+        Functions {
+            pci: self,
+            next: Some(DeviceFunction { bus: first, device: 0, function: 0 }),
+            last: first,
+        }
     }
 
     fn identify(&self, at: DeviceFunction) -> DeviceFunctionInfo {

@@ -1,0 +1,81 @@
+//! The ports of a command, and the core that it polls them on.
+
+use std::time::Duration;
+
+use clap::Args;
+use pktgen::{AnyPort, Direction, Error, Options, PortSpec};
+use plat_linux::pin_to_core;
+
+use super::seconds;
+
+/// Which ports, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ports")]
+pub(crate) struct PortArgs {
+    /// A port: vhost-user:PATH[,server] (pktgen is the device), virtio-user:PATH[,server] (the driver) or
+    /// discard. The first is A, the second B; with one, frames are expected back on it
+    #[arg(long = "port", value_name = "SPEC", required = true)]
+    pub(crate) ports: Vec<AnyPort>,
+    /// both, forward (A to B) or backward (B to A)
+    #[arg(long)]
+    direction: Option<Direction>,
+    /// Queues of each port, each way, as far as it has so many
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    queues: u16,
+    /// Seconds to wait for links and a first frame
+    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
+    warm_up: Duration,
+    /// Run on this core
+    #[arg(long, value_name = "N")]
+    core: Option<usize>,
+}
+
+impl PortArgs {
+    /// Options with what is said here.
+    pub(crate) fn options(&self) -> Result<Options, Error> {
+        check_sockets(&self.ports)?;
+        if self.ports.len() > 2 {
+            let number = self.ports.len();
+            return Err(Error::Usage(format!("{number} ports were given; one or two can be used")));
+        }
+        let direction = self.direction.unwrap_or_default();
+        Ok(Options { direction, warm_up: self.warm_up, queues: self.queues, ..Options::default() })
+    }
+
+    /// Stays on the chosen core.
+    pub(crate) fn pin(&self) -> Result<(), Error> {
+        let Some(core) = self.core else { return Ok(()) };
+        pin_to_core(core).map_err(|error| Error::Usage(error.to_string()))
+    }
+
+    /// The direction, if one was given.
+    pub(crate) fn direction(&self) -> Option<Direction> {
+        self.direction
+    }
+
+    /// The names of the ports.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.ports.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Two ports on one socket make sense only as each other's peers.
+fn check_sockets(ports: &[AnyPort]) -> Result<(), Error> {
+    let sockets = ports.iter().filter_map(|port| match port {
+        AnyPort::Port(spec) => Some(spec),
+        AnyPort::Discard => None,
+    });
+    let ports: Vec<_> = sockets.collect();
+    for (number, port) in ports.iter().enumerate() {
+        let clash = |other: &&&PortSpec| {
+            other.path == port.path && (other.role == port.role || other.server == port.server)
+        };
+        if ports[..number].iter().any(|other| clash(&other)) {
+            let path = port.path.display();
+            return Err(Error::Usage(format!(
+                "two ports have the socket {path}; each needs its own"
+            )));
+        }
+    }
+    Ok(())
+}
