@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use netdev::{
     Burst, Config, Control, Device, Info, Link, MacAddress, Offloads, Pool, Port, QueueCounters,
-    RingLimits, RxQueue, StartError, TxQueue,
+    RingFormat, RingLimits, RxQueue, StartError, TxQueue,
 };
 
 /// The name of the driver, and of the port on a command line.
@@ -22,6 +22,7 @@ const INFO: Info = Info {
     tx_queues: 16,
     rx_ring: RingLimits { min: 1, max: 4096 },
     tx_ring: RingLimits { min: 1, max: 4096 },
+    ring_format: RingFormat::Any,
     offloads: Offloads::TX_CHAINS,
 };
 
