@@ -2,6 +2,7 @@
 
 mod device;
 mod driver;
+mod frame;
 pub mod packed;
 pub mod split;
 mod window;

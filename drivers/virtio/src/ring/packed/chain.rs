@@ -11,6 +11,7 @@ use super::layout::{PackedRing, Word, flags};
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
+use crate::ring::frame::{BadChain, Piece};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -18,18 +19,6 @@ const INDIRECT_LIMIT: u32 = 1024;
 
 /// Bytes of a descriptor in an indirect table.
 const DESC_BYTES: u32 = 16;
-
-/// A buffer of a chain, inside one memory region.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) host: NonNull<u8>,
-    /// Not zero.
-    pub(super) len: usize,
-}
-
-/// The chain breaks a rule.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BadChain;
 
 /// A chain that was walked to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use netdev::QueueCounters;
 
 use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
-use super::frame::{ETHERNET_HEADER, HEADER_BYTES, OFFLOAD, gather};
 use super::layout::Word;
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::{self, prefetch, read_once};
+use crate::ring::frame::{ETHERNET_HEADER, HEADER_BYTES, OFFLOAD, gather};
 use crate::ring::split::HEADER_LEN;
 
 /// A frame in one descriptor, inside one memory region.
@@ -145,7 +145,7 @@ impl PackedDevice {
         let indirect = self.options.indirect;
         let mut chain = Chain::new(self.ring, memory, self.avail, Direction::DeviceReads, indirect);
         let max_frame = self.options.max_frame.into();
-        let gathered = gather(&mut chain, received.pool, &mut packet, max_frame);
+        let gathered = gather(|| chain.next(), received.pool, &mut packet, max_frame);
         let walked = chain.finish();
         match (gathered, &walked) {
             (Ok(len), Ok(_)) => {

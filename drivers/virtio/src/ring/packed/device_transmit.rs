@@ -12,11 +12,12 @@ use netdev::{DropCause, QueueCounters};
 
 use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
-use super::frame::{ETHERNET_HEADER, HEADER, HEADER_BYTES, Unscattered, scatter};
+use super::frame::{Unscattered, scatter};
 use super::layout::{Word, flags};
 use super::position;
 use crate::memory::MemoryMap;
-use crate::raw::{self, prefetch, read_once};
+use crate::raw::{self, prefetch};
+use crate::ring::frame::{ETHERNET_HEADER, HEADER_BYTES, put_header};
 use crate::ring::split::HEADER_LEN;
 
 /// The shortest frame, as the pool's test takes it.
@@ -224,22 +225,5 @@ fn sendable(packet: &Netbuf, max_frame: u16) -> Result<u32, DropCause> {
         Ok(len) if len < ETHERNET_HEADER => Err(DropCause::Undersize),
         Ok(len) if len <= max_frame.into() => Ok(len),
         _ => Err(DropCause::Oversize),
-    }
-}
-
-/// Writes [`HEADER`] where it does not stand already.
-///
-/// # Safety
-/// `to` must be valid for reads and writes of a header.
-#[inline]
-unsafe fn put_header(to: *mut u8) {
-    const FRONT: u64 = u64::from_ne_bytes(*HEADER.first_chunk().unwrap());
-    const BACK: u32 = u32::from_ne_bytes(*HEADER.last_chunk().unwrap());
-    // SAFETY: eight and four bytes of the header; unaligned accesses.
-    unsafe {
-        let differs = read_once::<u64>(to) != FRONT || read_once::<u32>(to.add(8)) != BACK;
-        if differs {
-            to.cast::<[u8; HEADER_BYTES]>().write(HEADER);
-        }
     }
 }

@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use super::{Desc, SplitRing, flags};
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
+use crate::ring::frame::{BadChain, Piece};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -15,18 +16,6 @@ const INDIRECT_LIMIT: u16 = 1024;
 
 /// Bytes of a descriptor in an indirect table.
 const DESC_BYTES: u32 = 16;
-
-/// A buffer of a chain, inside one memory region.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) host: NonNull<u8>,
-    /// Not zero.
-    pub(super) len: usize,
-}
-
-/// The chain breaks a rule: nothing further can be said of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BadChain;
 
 /// Which way the buffers of a chain must point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,16 +15,11 @@ use netdev::{DropCause, QueueCounters};
 use super::SplitRing;
 use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::device::{
-    Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevice,
-};
+use super::device::{Done, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevice};
 use super::layout::RawDesc;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch, read_once};
-
-/// Bits of the header's first two bytes (flags, gso_type) that ask for an offload: `NEEDS_CSUM`, and any
-/// segmentation. Other flags are to be ignored (virtio 1.2, 5.1.6.2.2).
-const OFFLOAD: u16 = 0xff01;
+use crate::ring::frame::{OFFLOAD, gather};
 
 /// Descriptors that are checked at once.
 const GROUP: usize = 8;
@@ -200,9 +195,9 @@ impl SplitDevice {
         }
         done.push(head, 0);
         let packet = &mut received.packets[received.kept];
-        let chain =
+        let mut chain =
             Chain::new(self.ring, memory, head, Direction::DeviceReads, self.options.indirect);
-        match gather(chain, pool, packet, self.options.max_frame.into()) {
+        match gather(|| chain.next(), pool, packet, self.options.max_frame.into()) {
             Ok(len) => {
                 packet.set_port(received.port);
                 received.kept += 1;
@@ -363,71 +358,5 @@ impl Received<'_> {
         self.kept += filled;
         self.bytes += bytes;
         filled
-    }
-}
-
-/// Copies a chain's header to private memory and its frame, of at most `max_frame` bytes, into `packet`;
-/// the frame's length.
-fn gather(
-    mut chain: Chain<'_>,
-    pool: &Pool,
-    packet: &mut Netbuf,
-    max_frame: usize,
-) -> Result<usize, DropCause> {
-    let mut header = [0u8; HEADER_BYTES];
-    let mut header_len = 0;
-    let mut frame = Frame { packet, pool, len: 0, left: pool.room().into() };
-    while let Some(piece) = chain.next().map_err(|_| DropCause::BadDescriptor)? {
-        let of_header = piece.len.min(HEADER_BYTES - header_len);
-        let (from, to) = (piece.host.as_ptr(), &mut header[header_len..][..of_header]);
-        // SAFETY: the walk translated `piece.len >= of_header` bytes; `to` is private and as long.
-        unsafe { raw::copy(from, to.as_mut_ptr(), of_header) };
-        header_len += of_header;
-        let rest = piece.len - of_header;
-        if rest > max_frame - frame.len {
-            return Err(DropCause::Oversize);
-        }
-        // SAFETY: `rest` bytes of the piece follow the header's.
-        unsafe { frame.append(from.add(of_header), rest)? };
-    }
-    if header_len < HEADER_BYTES || u16::from_le_bytes([header[0], header[1]]) & OFFLOAD != 0 {
-        return Err(DropCause::BadHeader);
-    }
-    if frame.len < ETHERNET_HEADER as usize {
-        return Err(DropCause::Undersize);
-    }
-    Ok(frame.len)
-}
-
-/// A frame that grows piece by piece, over as many buffers as it takes.
-struct Frame<'a> {
-    packet: &'a mut Netbuf,
-    pool: &'a Pool,
-    len: usize,
-    /// Bytes left in the last buffer.
-    left: usize,
-}
-
-impl Frame<'_> {
-    /// # Safety
-    /// `from` must be valid for reads of `len` bytes, of which none may be a packet's.
-    unsafe fn append(&mut self, mut from: *const u8, mut len: usize) -> Result<(), DropCause> {
-        while len > 0 {
-            if self.left == 0 {
-                self.packet.chain(self.pool.alloc().ok_or(DropCause::NoBuffer)?);
-                self.left = self.pool.room().into();
-            }
-            let count = len.min(self.left);
-            let to = self.packet.append(count).ok_or(DropCause::Oversize)?;
-            // SAFETY: `count <= len` bytes are readable, and `to` has as many, ours alone.
-            unsafe {
-                raw::copy(from, to.as_mut_ptr(), count);
-                from = from.add(count);
-            }
-            self.len += count;
-            self.left -= count;
-            len -= count;
-        }
-        Ok(())
     }
 }

@@ -16,10 +16,8 @@ use super::chain::{Chain, Direction};
 use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDevice};
 use super::layout::RawDesc;
 use crate::memory::{MemoryMap, Nearby};
-use crate::raw::{self, Class, Pair, prefetch, read_once};
-
-/// The header of every frame: no offload, and `num_buffers` is one (virtio 1.2, 5.1.6.4.1).
-const HEADER: [u8; HEADER_BYTES] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+use crate::raw::{self, Class, Pair, prefetch};
+use crate::ring::frame::{HEADER, put_header};
 
 /// Packets that are matched at once.
 const GROUP: usize = 8;
@@ -380,23 +378,6 @@ fn put_alike<const BLOCKS: usize>(matched: &Matched<'_>, packets: &mut [Netbuf])
         }
     }
     (matched.offsets.len(), bytes)
-}
-
-/// Writes [`HEADER`] where it does not stand already.
-///
-/// # Safety
-/// `to` must be valid for reads and writes of a header.
-#[inline]
-unsafe fn put_header(to: *mut u8) {
-    const FRONT: u64 = u64::from_ne_bytes(*HEADER.first_chunk().unwrap());
-    const BACK: u32 = u32::from_ne_bytes(*HEADER.last_chunk().unwrap());
-    // SAFETY: eight and four bytes of the header; unaligned accesses.
-    unsafe {
-        let differs = read_once::<u64>(to) != FRONT || read_once::<u32>(to.add(8)) != BACK;
-        if differs {
-            to.cast::<[u8; HEADER_BYTES]>().write(HEADER);
-        }
-    }
 }
 
 /// Bytes written over the buffers of a chain.
