@@ -11,7 +11,7 @@ use virtio::memory::MemoryMap;
 use virtio::net::PlainHeader;
 use virtio::ring::packed::{PackedDevice, PackedReceive, PackedTransmit};
 use virtio::ring::split::{DeviceOptions, Indexes, SplitDevice, SplitReceive, SplitTransmit};
-use virtio::ring::{ReceiveRing, TransmitRing};
+use virtio::ring::{ReceiveRing, RingOptions, TransmitRing};
 
 use crate::frames;
 use crate::guest::{Guest, verify_packets};
@@ -135,7 +135,7 @@ pub fn new_pool(buffers: usize) -> Pool {
     }
 }
 
-const OPTIONS: DeviceOptions = DeviceOptions { event_idx: true, indirect: false, max_frame: 2048 };
+const OPTIONS: DeviceOptions = DeviceOptions { ring: RingOptions::EVENT_IDX, max_frame: 2048 };
 
 fn numbers(round: u32) -> std::ops::Range<u32> {
     let burst = u32::from(PER_BURST);

@@ -10,7 +10,9 @@ use virtio::ring::packed::{self, PackedDevice, PackedReceive, PackedRing, Packed
 use virtio::ring::split::{
     self, DeviceOptions, Indexes, RingSize, SplitDevice, SplitReceive, SplitRing, SplitTransmit,
 };
-use virtio::ring::{Addresses, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use virtio::ring::{
+    Addresses, ReceiveRing, ReceiveSetup, RingOptions, TransmitRing, TransmitSetup,
+};
 
 use crate::gates::new_pool;
 
@@ -42,7 +44,7 @@ pub struct Pair<
 /// A pair of packed rings.
 pub type PackedPair = Pair<PackedTransmit<PlainHeader>, PackedReceive<PlainHeader>, PackedDevice>;
 
-const OPTIONS: DeviceOptions = DeviceOptions { event_idx: true, indirect: false, max_frame: 2048 };
+const OPTIONS: DeviceOptions = DeviceOptions { ring: RingOptions::EVENT_IDX, max_frame: 2048 };
 
 /// A driver's setups, and the memory of its two rings.
 struct Parts {
@@ -62,8 +64,13 @@ impl Parts {
             guest_pool,
             host_pool,
             size,
-            receive: ReceiveSetup { event_idx: true, pool: guest_pool, port: 3, max_frame: 2048 },
-            transmit: TransmitSetup { event_idx: true, home: guest_pool, max_frame: 2048 },
+            receive: ReceiveSetup {
+                options: OPTIONS.ring,
+                pool: guest_pool,
+                port: 3,
+                max_frame: 2048,
+            },
+            transmit: TransmitSetup { options: OPTIONS.ring, home: guest_pool, max_frame: 2048 },
             memory: [(); 2].map(|()| DeviceMemory::from_heap(ring_bytes(size))),
         }
     }

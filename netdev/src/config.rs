@@ -1,6 +1,6 @@
 //! What a network function asks of a device.
 
-use crate::{Offloads, RingFormat};
+use crate::{Offloads, RingFeatures, RingFormat};
 
 /// How to start a device. `Config::default()` is one queue each way, the driver's own ring sizes and no
 /// offload.
@@ -18,6 +18,11 @@ pub struct Config {
     pub tx_ring: Option<u16>,
     /// The layout of the rings; start fails where it cannot be had. Devices without virtio rings pass over it.
     pub ring_format: RingFormat,
+    /// What the rings must do; start fails without. What is named neither here nor in
+    /// [`ring_features_off`](Self::ring_features_off) is the driver's choice.
+    pub ring_features: RingFeatures,
+    /// What the rings must not do, though the device offers it.
+    pub ring_features_off: RingFeatures,
     /// Offloads that must be had; start fails without them.
     pub offloads: Offloads,
     /// Largest frame to receive and send, in bytes, L2 header included, FCS excluded; `None`: what the
@@ -34,6 +39,8 @@ impl Default for Config {
             rx_ring: None,
             tx_ring: None,
             ring_format: RingFormat::Any,
+            ring_features: RingFeatures::empty(),
+            ring_features_off: RingFeatures::empty(),
             offloads: Offloads::empty(),
             max_frame: None,
         }

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use crate::{Device, Offloads, RingFormat};
+use crate::{Device, Offloads, RingFeatures, RingFormat};
 
 /// A failed start: the device, unchanged, and the reason.
 pub struct StartError {
@@ -49,6 +49,8 @@ pub enum StartFailure {
     },
     /// A ring format that the device does not have.
     RingFormat(RingFormat),
+    /// Features of the rings that were asked for and cannot be had (or were asked for and ruled out at once).
+    RingFeatures(RingFeatures),
     /// Offloads that were asked for as required and are not offered.
     Offloads(Offloads),
     /// A frame size beyond what the device or the pool's buffers take.
@@ -89,6 +91,7 @@ impl fmt::Display for StartFailure {
                 "a ring of {asked} entries was asked for; a power of two from {min} to {max} is possible"
             ),
             Self::RingFormat(asked) => write!(f, "the device has no {asked} rings"),
+            Self::RingFeatures(missing) => write!(f, "the device's rings do not have {missing}"),
             Self::Offloads(missing) => write!(f, "the device does not offer {missing}"),
             Self::MaxFrame { asked, max } => {
                 write!(f, "frames of {asked} bytes were asked for; at most {max} are possible")

@@ -68,6 +68,33 @@ impl fmt::Display for RingFormat {
     }
 }
 
+bitflags! {
+    /// What a virtio ring can do beside moving one buffer per frame (virtio 1.2, 6). Devices without such rings have none.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct RingFeatures: u32 {
+        /// Buffers are used in the order in which they were made available (`VIRTIO_F_IN_ORDER`).
+        const IN_ORDER = 1 << 0;
+        /// A received frame may span several buffers (`VIRTIO_NET_F_MRG_RXBUF`).
+        const MERGEABLE = 1 << 1;
+        /// A descriptor may name a table of descriptors (`VIRTIO_F_INDIRECT_DESC`).
+        const INDIRECT = 1 << 2;
+        /// Notifications are suppressed by index (`VIRTIO_F_EVENT_IDX`).
+        const EVENT_IDX = 1 << 3;
+        /// A doorbell carries the ring's index (`VIRTIO_F_NOTIFICATION_DATA`).
+        const NOTIFICATION_DATA = 1 << 4;
+        /// The platform limits or translates the device's addresses (`VIRTIO_F_ACCESS_PLATFORM`).
+        const ACCESS_PLATFORM = 1 << 5;
+        /// One ring can be reset by itself (`VIRTIO_F_RING_RESET`).
+        const RING_RESET = 1 << 6;
+    }
+}
+
+impl fmt::Display for RingFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() { f.write_str("none") } else { bitflags::parser::to_writer(self, f) }
+    }
+}
+
 /// A device's identity, limits and offers; of a started port: what is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -89,6 +116,8 @@ pub struct Info {
     pub tx_ring: RingLimits,
     /// What the rings can be (started: what they are).
     pub ring_format: RingFormat,
+    /// What the rings can do (started: what they do).
+    pub ring_features: RingFeatures,
     /// Offloads offered (started: negotiated).
     pub offloads: Offloads,
 }

@@ -35,7 +35,7 @@ pub use config::Config;
 pub use counters::{DropCause, Drops, QueueCounters, QueueStats};
 pub use device::{Control, Device, Link, Port, Unsupported};
 pub use error::{StartError, StartFailure};
-pub use info::{Info, Offloads, RingFormat, RingLimits};
+pub use info::{Info, Offloads, RingFeatures, RingFormat, RingLimits};
 pub use layer::{TimeSource, call_counter};
 pub use mac::{MacAddress, ParseMacError};
 pub use netbuf::{BURST, Burst, Netbuf, Pool};

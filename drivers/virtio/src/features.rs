@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 use bitflags::bitflags;
-use netdev::{Config, MacAddress, Offloads, RingFormat, RingLimits, StartFailure};
+use netdev::{Config, MacAddress, Offloads, RingFeatures, RingFormat, RingLimits, StartFailure};
+
+use crate::ring::RingOptions;
 
 bitflags! {
     /// Feature bits of a network device (virtio 1.2, 5.1.3 and 6).
@@ -16,6 +18,8 @@ bitflags! {
         const CSUM = 1 << 0;
         /// The driver handles partial checksums on receive.
         const GUEST_CSUM = 1 << 1;
+        /// The driver can switch receive offloads while the device runs.
+        const CTRL_GUEST_OFFLOADS = 1 << 2;
         /// The device states an MTU.
         const MTU = 1 << 3;
         /// The device has an address.
@@ -34,8 +38,18 @@ bitflags! {
         const STATUS = 1 << 16;
         /// The device has a control queue.
         const CTRL_VQ = 1 << 17;
+        /// The control queue sets promiscuous and all-multicast mode, and address filters.
+        const CTRL_RX = 1 << 18;
+        /// The control queue sets VLAN filters.
+        const CTRL_VLAN = 1 << 19;
+        /// The control queue sets further receive modes.
+        const CTRL_RX_EXTRA = 1 << 20;
+        /// The device asks the driver to announce itself.
+        const GUEST_ANNOUNCE = 1 << 21;
         /// The device has several pairs of queues.
         const MQ = 1 << 22;
+        /// The control queue sets the device's address.
+        const CTRL_MAC_ADDR = 1 << 23;
         /// A descriptor may name a table of descriptors.
         const INDIRECT_DESC = 1 << 28;
         /// Notifications are suppressed by index.
@@ -48,10 +62,65 @@ bitflags! {
         const RING_PACKED = 1 << 34;
         /// The device completes in order.
         const IN_ORDER = 1 << 35;
+        /// A doorbell carries the ring's index.
+        const NOTIFICATION_DATA = 1 << 38;
+        /// One ring can be reset by itself.
+        const RING_RESET = 1 << 40;
+        /// The driver takes merged UDP over IPv4.
+        const GUEST_USO4 = 1 << 54;
+        /// The driver takes merged UDP over IPv6.
+        const GUEST_USO6 = 1 << 55;
+        /// The device cuts UDP.
+        const HOST_USO = 1 << 56;
+        /// The device reports the hash of a received packet.
+        const HASH_REPORT = 1 << 57;
+        /// The device spreads receive packets over its queues by a hash.
+        const RSS = 1 << 60;
         /// Other bits exist.
         const _ = !0;
     }
 }
+
+impl Features {
+    /// What of these a ring acts on. `offloads` is left for the caller: what the header of a frame may say is another
+    /// in each direction.
+    pub fn ring_options(self) -> RingOptions {
+        RingOptions {
+            event_idx: self.contains(Self::EVENT_IDX),
+            indirect: self.contains(Self::INDIRECT_DESC),
+            in_order: self.contains(Self::IN_ORDER),
+            mergeable: self.contains(Self::MRG_RXBUF),
+            offloads: Offloads::empty(),
+        }
+    }
+
+    /// The same as [`netdev`] names them.
+    pub fn ring_features(self) -> RingFeatures {
+        RING_FEATURES
+            .iter()
+            .filter(|(bit, _)| self.contains(*bit))
+            .fold(RingFeatures::empty(), |all, (_, feature)| all | *feature)
+    }
+
+    /// The bits that stand for `features`.
+    pub fn of_ring(features: RingFeatures) -> Self {
+        RING_FEATURES
+            .iter()
+            .filter(|(_, feature)| features.contains(*feature))
+            .fold(Self::empty(), |all, (bit, _)| all | *bit)
+    }
+}
+
+/// Features of a ring, and their bits.
+const RING_FEATURES: [(Features, RingFeatures); 7] = [
+    (Features::IN_ORDER, RingFeatures::IN_ORDER),
+    (Features::MRG_RXBUF, RingFeatures::MERGEABLE),
+    (Features::INDIRECT_DESC, RingFeatures::INDIRECT),
+    (Features::EVENT_IDX, RingFeatures::EVENT_IDX),
+    (Features::NOTIFICATION_DATA, RingFeatures::NOTIFICATION_DATA),
+    (Features::ACCESS_PLATFORM, RingFeatures::ACCESS_PLATFORM),
+    (Features::RING_RESET, RingFeatures::RING_RESET),
+];
 
 /// Smallest MTU that a device may state (virtio 1.2, 5.1.4.1).
 pub const MIN_MTU: u16 = 68;
@@ -129,6 +198,13 @@ pub struct Negotiated {
     pub tx_ring: u16,
 }
 
+impl Negotiated {
+    /// What a ring acts on.
+    pub fn ring_options(&self) -> RingOptions {
+        RingOptions { offloads: self.offloads, ..self.features.ring_options() }
+    }
+}
+
 impl Offer {
     /// Largest frame that the device can be asked for, in bytes, L2 header included, FCS excluded. A device
     /// that states no MTU takes whatever fits a buffer.
@@ -143,6 +219,11 @@ impl Offer {
         } else {
             RingFormat::Split
         }
+    }
+
+    /// Features of the rings that can be had.
+    pub fn ring_features(&self) -> RingFeatures {
+        (self.features & HARMLESS).ring_features()
     }
 
     /// Offloads that can be had.
@@ -179,6 +260,11 @@ pub fn negotiate(
     }
     let max_frame = max_frame(offer, config, limits)?;
     let mut features = offer.features & HARMLESS;
+    features -= Features::of_ring(config.ring_features_off);
+    let missing = config.ring_features - features.ring_features();
+    if !missing.is_empty() {
+        return Err(StartFailure::RingFeatures(missing));
+    }
     let ring_format = ring_format(offer, config)?;
     if ring_format == RingFormat::Packed {
         features |= Features::RING_PACKED;

@@ -4,9 +4,10 @@ mod ring_support;
 
 use netdev::Armed;
 use ring_support::{Guest, OPTIONS, frame, pool};
+use virtio::ring::RingOptions;
 use virtio::ring::split::{DeviceOptions, flags};
 
-const BY_INDEX: DeviceOptions = DeviceOptions { event_idx: true, ..OPTIONS };
+const BY_INDEX: DeviceOptions = DeviceOptions { ring: RingOptions::EVENT_IDX, ..OPTIONS };
 
 #[test]
 fn by_flag_the_driver_is_notified_unless_it_says_no() {

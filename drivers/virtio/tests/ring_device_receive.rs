@@ -7,6 +7,7 @@ mod ring_support;
 
 use netdev::DropCause::{self, BadDescriptor, BadHeader, Oversize, RingBroken, Undersize};
 use ring_support::{END, Guest, HIGH, LOW, OPTIONS, frame, pool};
+use virtio::ring::RingOptions;
 use virtio::ring::split::{Desc, DeviceOptions, Indexes, SplitDevice, flags};
 
 const NEXT: u16 = flags::DESC_NEXT;
@@ -65,7 +66,7 @@ fn accepted(options: DeviceOptions, len: usize, lay: impl Fn(&Guest)) {
 }
 
 fn indirect() -> DeviceOptions {
-    DeviceOptions { indirect: true, ..OPTIONS }
+    DeviceOptions { ring: RingOptions::INDIRECT, ..OPTIONS }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod ring_support;
 use netbuf::{Burst, Checksum, Pool};
 use netdev::DropCause::{self, BadDescriptor, Oversize, RingBroken, Undersize, Unsupported};
 use ring_support::{END, Guest, HIGH, LOW, OPTIONS, frame, pool};
+use virtio::ring::RingOptions;
 use virtio::ring::split::{Desc, DeviceOptions, SplitDevice, flags};
 
 const NEXT: u16 = flags::DESC_NEXT;
@@ -169,7 +170,7 @@ fn room_cut_anywhere() {
 
 #[test]
 fn indirect_room() {
-    let options = DeviceOptions { indirect: true, ..OPTIONS };
+    let options = DeviceOptions { ring: RingOptions::INDIRECT, ..OPTIONS };
     let pieces = [(LOW, 12), (HIGH, 1518)];
     scattered(options, &frame(9, 300), &pieces, |guest| {
         guest.table(HIGH + 0x1000, &[desc(LOW, 12, WRITE | NEXT, 1), desc(HIGH, 1518, WRITE, 0)]);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netbuf::Burst;
 use ring_support::{END, Guest, HIGH, LOW, OPTIONS, frame, pool};
+use virtio::ring::RingOptions;
 use virtio::ring::split::{Desc, DeviceOptions, Indexes, SplitDevice, SplitRing, flags};
 
 const ENTRIES: u16 = 32;
@@ -79,7 +80,7 @@ fn first_device(guest: &Guest, options: DeviceOptions) -> SplitDevice {
 #[test]
 fn receive_while_a_second_thread_flips_descriptors_and_rings() {
     let pool = pool(64);
-    let options = DeviceOptions { indirect: true, ..OPTIONS };
+    let options = DeviceOptions { ring: RingOptions::INDIRECT, ..OPTIONS };
     let mut device = None;
     let mut guest = spoiled(0, |guest, round| {
         let device = device.get_or_insert_with(|| first_device(guest, options));

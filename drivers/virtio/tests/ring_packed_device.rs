@@ -9,6 +9,7 @@ use netbuf::{Burst, DeviceMemory, Pool};
 use netdev::DropCause::{self, BadDescriptor, BadHeader, Oversize, RingBroken, Undersize};
 use netdev::{Armed, QueueCounters};
 use ring_support::{END, Guest as Memory, HIGH, LOW, OPTIONS, frame, pool};
+use virtio::ring::RingOptions;
 use virtio::ring::packed::{Desc, Event, PackedDevice, PackedRing, flags};
 use virtio::ring::split::{DeviceOptions, Indexes, RingSize};
 
@@ -165,7 +166,7 @@ fn refused(options: DeviceOptions, pieces: Pieces<'_>, spoil: impl Fn(&Guest)) {
 fn nothing(_: &Guest) {}
 
 fn indirect() -> DeviceOptions {
-    DeviceOptions { indirect: true, ..OPTIONS }
+    DeviceOptions { ring: RingOptions::INDIRECT, ..OPTIONS }
 }
 
 /// A table of packed descriptors: address, length, id, flags.
@@ -349,7 +350,7 @@ fn indexes_wrap_and_a_new_value_goes_on_where_the_old_one_stood() {
 #[test]
 fn notifications_by_flag_and_by_descriptor() {
     let (mut guest, pool) = (Guest::new(4), pool(8));
-    let mut device = guest.device(DeviceOptions { event_idx: true, ..OPTIONS });
+    let mut device = guest.device(DeviceOptions { ring: RingOptions::EVENT_IDX, ..OPTIONS });
     let disabled = Event { off_wrap: 0, flags: flags::EVENT_DISABLE };
     assert_eq!(guest.ring.device_event(), disabled);
     for (event, wanted) in [

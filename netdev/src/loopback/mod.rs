@@ -19,8 +19,8 @@ use core::cell::RefCell;
 use netbuf::{Netbuf, Pool};
 
 use crate::{
-    Config, Control, Device, Info, Link, MacAddress, Offloads, Port, RingFormat, RingLimits,
-    RxQueue, StartError, StartFailure, TxQueue,
+    Config, Control, Device, Info, Link, MacAddress, Offloads, Port, RingFeatures, RingFormat,
+    RingLimits, RxQueue, StartError, StartFailure, TxQueue,
 };
 
 use queues::{LoopbackRx, LoopbackTx};
@@ -38,6 +38,7 @@ const INFO: Info = Info {
     rx_ring: RingLimits { min: 2, max: 4096 },
     tx_ring: RingLimits { min: 2, max: 4096 },
     ring_format: RingFormat::Any,
+    ring_features: RingFeatures::empty(),
     offloads: Offloads::TX_CHAINS,
 };
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use netdev::{
     Burst, Config, Control, Device, Info, Link, MacAddress, Offloads, Pool, Port, QueueCounters,
-    RingFormat, RingLimits, RxQueue, StartError, TxQueue,
+    RingFeatures, RingFormat, RingLimits, RxQueue, StartError, TxQueue,
 };
 
 /// The name of the driver, and of the port on a command line.
@@ -23,6 +23,7 @@ const INFO: Info = Info {
     rx_ring: RingLimits { min: 1, max: 4096 },
     tx_ring: RingLimits { min: 1, max: 4096 },
     ring_format: RingFormat::Any,
+    ring_features: RingFeatures::empty(),
     offloads: Offloads::TX_CHAINS,
 };
 

@@ -99,6 +99,10 @@ impl VhostUserBackend {
         if available < needed {
             return Err(StartFailure::PoolTooSmall { needed, available });
         }
+        let missing = config.ring_features - (Offer::RING_FEATURES - config.ring_features_off);
+        if !missing.is_empty() {
+            return Err(StartFailure::RingFeatures(missing));
+        }
         let missing = config.offloads - OFFLOADS;
         if !missing.is_empty() {
             return Err(StartFailure::Offloads(missing));
@@ -126,6 +130,7 @@ impl Device for VhostUserBackend {
             rx_ring: RINGS,
             tx_ring: RINGS,
             ring_format: RingFormat::Any,
+            ring_features: Offer::RING_FEATURES,
             offloads: OFFLOADS,
         }
     }
@@ -139,11 +144,12 @@ impl Device for VhostUserBackend {
             max_frame: max_frame.into(),
             // The front end chooses, later, from what is left.
             ring_format: config.ring_format,
+            ring_features: Offer::RING_FEATURES - config.ring_features_off,
             offloads: config.offloads,
             ..self.info()
         };
         let Self { endpoint, mac, monitor } = *self;
-        let offer = Offer::new(QUEUE_PAIRS, max_frame, config.ring_format);
+        let offer = Offer::new(QUEUE_PAIRS, max_frame, config);
         let shared = Rc::new(RefCell::new(Shared::new(endpoint, offer, monitor)));
         // The guest transmits what we receive.
         let rx = |pair| -> Box<dyn RxQueue> {

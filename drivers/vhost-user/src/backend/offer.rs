@@ -1,6 +1,6 @@
 //! What our back end offers to a front end: only what it does.
 
-use netdev::RingFormat;
+use netdev::{Config, RingFeatures, RingFormat};
 use virtio::features::Features;
 
 use crate::message::{feature, protocol};
@@ -21,8 +21,13 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
+    /// What the rings can do.
+    pub(crate) const RING_FEATURES: RingFeatures =
+        RingFeatures::EVENT_IDX.union(RingFeatures::INDIRECT);
+
     /// What we offer for frames up to `max_frame`.
-    pub(crate) fn new(queue_pairs: u16, max_frame: u16, ring_format: RingFormat) -> Self {
+    pub(crate) fn new(queue_pairs: u16, max_frame: u16, config: &Config) -> Self {
+        let ring_format = config.ring_format;
         let packed = match ring_format {
             RingFormat::Split => Features::empty(),
             _ => Features::RING_PACKED,
@@ -30,8 +35,7 @@ impl Offer {
         Self {
             // QEMU passes `host_mtu=` on only where the back end has MTU.
             features: (Features::VERSION_1
-                | Features::EVENT_IDX
-                | Features::INDIRECT_DESC
+                | Features::of_ring(Self::RING_FEATURES - config.ring_features_off)
                 | Features::MTU
                 | packed)
                 .bits()

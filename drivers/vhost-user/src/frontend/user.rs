@@ -136,6 +136,7 @@ impl VirtioUser {
             // The peer that comes may well have them.
             features |= Features::RING_PACKED.bits();
         }
+        features |= Features::of_ring(config.ring_features).bits();
         let offer = Offer {
             features: Features::from_bits_retain(features),
             mac: Some(offered.mac),

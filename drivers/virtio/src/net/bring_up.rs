@@ -145,13 +145,13 @@ struct Plan {
 
 impl Plan {
     fn new(negotiated: &Negotiated, port: u16, pool: &Pool) -> Result<Self, StartFailure> {
-        let event_idx = negotiated.features.contains(crate::features::Features::EVENT_IDX);
+        let options = negotiated.ring_options();
         let max_frame = negotiated.max_frame;
         let size = |entries: u16| RingSize::new(entries.into()).ok_or(StartFailure::NoMemory);
         Ok(Self {
-            receive: ReceiveSetup { event_idx, pool: *pool, port, max_frame },
+            receive: ReceiveSetup { options, pool: *pool, port, max_frame },
             rx_size: size(negotiated.rx_ring)?,
-            transmit: TransmitSetup { event_idx, home: *pool, max_frame },
+            transmit: TransmitSetup { options, home: *pool, max_frame },
             tx_size: size(negotiated.tx_ring)?,
         })
     }

@@ -125,6 +125,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
             rx_ring,
             tx_ring,
             ring_format: self.offer.ring_format(),
+            ring_features: self.offer.ring_features(),
             offloads: self.offer.offloads(),
         }
     }
@@ -136,6 +137,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 info.max_frame = negotiated.max_frame.into();
                 info.offloads = negotiated.offloads;
                 info.ring_format = negotiated.ring_format;
+                info.ring_features = negotiated.features.ring_features();
                 info.rx_ring.max = negotiated.rx_ring;
                 info.rx_ring.min = negotiated.rx_ring;
                 info.tx_ring.max = negotiated.tx_ring;

@@ -12,6 +12,8 @@ use core::ptr::NonNull;
 use netbuf::{Burst, Pool};
 use netdev::QueueCounters;
 
+use super::RingOptions;
+
 /// The header that stands in front of each frame, in the last bytes before its first.
 pub trait Header: 'static {
     /// Its size.
@@ -40,8 +42,8 @@ pub struct Addresses {
 /// What a receive ring is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveSetup {
-    /// `VIRTIO_F_EVENT_IDX` was negotiated.
-    pub event_idx: bool,
+    /// What was negotiated.
+    pub options: RingOptions,
     /// Where buffers come from; its headroom must hold the header.
     pub pool: Pool,
     /// The number that received packets carry.
@@ -53,8 +55,8 @@ pub struct ReceiveSetup {
 /// What a transmit ring is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct TransmitSetup {
-    /// `VIRTIO_F_EVENT_IDX` was negotiated.
-    pub event_idx: bool,
+    /// What was negotiated.
+    pub options: RingOptions,
     /// Where most packets will come from: they are the cheapest to give back. Found again whenever the ring
     /// is empty.
     pub home: Pool,

@@ -3,6 +3,7 @@
 mod device;
 mod driver;
 mod frame;
+mod options;
 pub mod packed;
 pub mod split;
 mod window;
@@ -11,3 +12,4 @@ pub use device::DeviceHalf;
 pub use driver::{
     Addresses, Header, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup, Transmitted,
 };
+pub use options::RingOptions;

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use netbuf::{Burst, DeviceMemory, Pool, PoolConfig};
 use netdev::{DropCause, QueueCounters};
 use virtio::memory::{MemoryMap, Region};
+use virtio::ring::RingOptions;
 use virtio::ring::split::{
     Desc, DeviceOptions, HEADER_LEN, Indexes, RingSize, SplitDevice, SplitRing, UsedElem, flags,
 };
@@ -21,8 +22,7 @@ pub const HIGH: u64 = LOW + REGION;
 pub const END: u64 = HIGH + REGION;
 const REGION: u64 = 0x2_0000;
 
-pub const OPTIONS: DeviceOptions =
-    DeviceOptions { event_idx: false, indirect: false, max_frame: 1518 };
+pub const OPTIONS: DeviceOptions = DeviceOptions { ring: RingOptions::NONE, max_frame: 1518 };
 
 pub fn pool(buffers: usize) -> Pool {
     let config = PoolConfig { buffers, ..PoolConfig::default() };

@@ -9,7 +9,9 @@ use virtio::ring::split::{
     DeviceOptions, Indexes, RingSize, SplitDevice, SplitReceive, SplitRing, SplitTransmit,
     ring_bytes,
 };
-use virtio::ring::{Addresses, DeviceHalf, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use virtio::ring::{
+    Addresses, DeviceHalf, ReceiveRing, ReceiveSetup, RingOptions, TransmitRing, TransmitSetup,
+};
 
 /// What is shared by many pairs, one after the other: memory is never given back.
 pub struct Machine {
@@ -68,9 +70,9 @@ impl Pair {
     pub fn of(format: RingFormat, machine: &Machine, entries: u32, event_idx: bool) -> Self {
         let size = RingSize::new(entries).unwrap();
         assert!(entries <= MOST);
-        let receive =
-            ReceiveSetup { event_idx, pool: machine.guest_pool, port: 3, max_frame: 1518 };
-        let transmit = TransmitSetup { event_idx, home: machine.guest_pool, max_frame: 1518 };
+        let options = RingOptions { event_idx, ..RingOptions::NONE };
+        let receive = ReceiveSetup { options, pool: machine.guest_pool, port: 3, max_frame: 1518 };
+        let transmit = TransmitSetup { options, home: machine.guest_pool, max_frame: 1518 };
         let (memory, second) = (&machine.memory, machine.memory.len() / 2);
         // SAFETY: the halves of the memory do not overlap, and earlier pairs were dissolved.
         let (driver_rx, driver_tx): (Box<dyn ReceiveRing>, Box<dyn TransmitRing>) = unsafe {
@@ -90,7 +92,7 @@ impl Pair {
                 ),
             }
         };
-        let options = DeviceOptions { event_idx, indirect: false, max_frame: 1518 };
+        let options = DeviceOptions { ring: options, max_frame: 1518 };
         let device = |addresses| -> DeviceHalf {
             match format {
                 RingFormat::Packed => {

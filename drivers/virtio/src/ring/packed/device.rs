@@ -152,7 +152,7 @@ impl PackedDevice {
         let Event { off_wrap, flags } = self.ring.driver_event();
         match flags {
             flags::EVENT_DISABLE => false,
-            flags::EVENT_DESC if self.options.event_idx => {
+            flags::EVENT_DESC if self.options.ring.event_idx => {
                 // A predecessor may have published and died before it notified: the first check always does.
                 old.is_none_or(|old| position::passes(off_wrap, old, new, self.ring.size()))
             }
@@ -163,7 +163,8 @@ impl PackedDevice {
     /// Asks the driver for a notification at the next descriptor that it makes available, and looks again
     /// afterwards, so that none is slept over. Where one is pending nothing stays armed. Polling disarms.
     pub fn arm(&mut self) -> Armed {
-        let flags = if self.options.event_idx { flags::EVENT_DESC } else { flags::EVENT_ENABLE };
+        let flags =
+            if self.options.ring.event_idx { flags::EVENT_DESC } else { flags::EVENT_ENABLE };
         let off_wrap = position::encode(self.avail, self.ring.size());
         self.ring.set_device_event(Event { off_wrap, flags });
         self.armed = true;

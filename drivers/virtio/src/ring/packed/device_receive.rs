@@ -142,7 +142,7 @@ impl PackedDevice {
         counters: &QueueCounters,
     ) -> bool {
         let Some(mut packet) = received.pool.alloc() else { return false };
-        let indirect = self.options.indirect;
+        let indirect = self.options.ring.indirect;
         let mut chain = Chain::new(self.ring, memory, self.avail, Direction::DeviceReads, indirect);
         let max_frame = self.options.max_frame.into();
         let gathered = gather(|| chain.next(), received.pool, &mut packet, max_frame);

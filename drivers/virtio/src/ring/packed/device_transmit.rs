@@ -192,7 +192,7 @@ impl PackedDevice {
             Ok(len) => len,
             Err(cause) => return counters.dropped(cause, 1),
         };
-        let indirect = self.options.indirect;
+        let indirect = self.options.ring.indirect;
         let mut chain =
             Chain::new(self.ring, memory, self.avail, Direction::DeviceWrites, indirect);
         match scatter(&mut chain, packet) {

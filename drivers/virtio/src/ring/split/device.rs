@@ -14,6 +14,7 @@ use netbuf::BURST;
 use netdev::{Armed, DropCause, QueueCounters};
 
 use super::{SplitRing, UsedElem, flags};
+use crate::ring::RingOptions;
 
 /// Bytes of the header in front of each frame with `VIRTIO_F_VERSION_1` (virtio 1.2, 5.1.6).
 pub const HEADER_LEN: u32 = SHORT_HEADER as u32;
@@ -33,10 +34,8 @@ pub(super) const SHORTEST: u16 = 14;
 /// What was negotiated for a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceOptions {
-    /// `VIRTIO_F_EVENT_IDX`: notifications by index instead of by flag.
-    pub event_idx: bool,
-    /// `VIRTIO_F_INDIRECT_DESC`: a descriptor may name a table of descriptors.
-    pub indirect: bool,
+    /// The ring's features.
+    pub ring: RingOptions,
     /// The largest frame: L2 header included, FCS excluded. Larger ones are dropped as
     /// [`DropCause::Oversize`]; received ones that are larger than a buffer of the pool become chains, so set
     /// it to no more than [`Pool::room`](netbuf::Pool::room) where chains were not asked for.
@@ -143,7 +142,7 @@ impl SplitDevice {
             return false;
         }
         fence(Ordering::SeqCst);
-        if !self.options.event_idx {
+        if !self.options.ring.event_idx {
             return self.ring.avail_flags() & flags::AVAIL_NO_INTERRUPT == 0;
         }
         // A predecessor of ours may have published and died before it notified: the first check always does.
@@ -154,7 +153,7 @@ impl SplitDevice {
     /// Asks the driver for a notification at the next entry that it publishes, and looks again afterwards, so
     /// that no entry is slept over. Where entries are pending nothing stays armed. Polling disarms.
     pub fn arm(&mut self) -> Armed {
-        if self.options.event_idx {
+        if self.options.ring.event_idx {
             self.ring.set_avail_event(self.at.avail);
         } else {
             self.ring.set_used_flags(0);
@@ -176,7 +175,7 @@ impl SplitDevice {
     }
 
     fn suppress(&self) {
-        if self.options.event_idx {
+        if self.options.ring.event_idx {
             // Just behind: the driver meets it again after 65,536 entries, and then sends one in vain.
             self.ring.set_avail_event(self.at.avail.wrapping_sub(1));
         } else {

@@ -196,7 +196,7 @@ impl SplitDevice {
         done.push(head, 0);
         let packet = &mut received.packets[received.kept];
         let mut chain =
-            Chain::new(self.ring, memory, head, Direction::DeviceReads, self.options.indirect);
+            Chain::new(self.ring, memory, head, Direction::DeviceReads, self.options.ring.indirect);
         match gather(|| chain.next(), pool, packet, self.options.max_frame.into()) {
             Ok(len) => {
                 packet.set_port(received.port);

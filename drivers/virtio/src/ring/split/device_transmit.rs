@@ -258,8 +258,13 @@ impl SplitDevice {
         if head >= self.ring.size().get() {
             return Scattered::BadChain;
         }
-        let chain =
-            Chain::new(self.ring, memory, head, Direction::DeviceWrites, self.options.indirect);
+        let chain = Chain::new(
+            self.ring,
+            memory,
+            head,
+            Direction::DeviceWrites,
+            self.options.ring.indirect,
+        );
         let mut scatter = Scatter { chain, to: core::ptr::null_mut(), left: 0 };
         for bytes in core::iter::once(&HEADER[..]).chain(packet.segments()) {
             if let Err(end) = scatter.write(bytes) {

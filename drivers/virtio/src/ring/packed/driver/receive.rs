@@ -67,7 +67,7 @@ impl<H: Header> PackedReceive<H> {
         Some(Self {
             window: Window::new(size),
             ring,
-            publisher: Publisher::new(&ring, setup.event_idx),
+            publisher: Publisher::new(&ring, setup.options.event_idx),
             lies: 0,
             threshold: usize::from(size.get() / 8).clamp(1, BURST),
             broken: false,

@@ -62,7 +62,7 @@ impl<H: Header> PackedTransmit<H> {
         Some(Self {
             window: Window::new(size),
             ring,
-            publisher: Publisher::new(&ring, setup.event_idx),
+            publisher: Publisher::new(&ring, setup.options.event_idx),
             lies: 0,
             broken: false,
             home: setup.home,

@@ -71,7 +71,7 @@ impl<H: Header> SplitReceive<H> {
         let receive = Self {
             window: new_window(&ring),
             ring,
-            publisher: Publisher::new(setup.event_idx),
+            publisher: Publisher::new(setup.options.event_idx),
             lies: 0,
             threshold: usize::from(size.get() / 8).clamp(1, BURST),
             broken: false,

@@ -60,7 +60,7 @@ impl<H: Header> SplitTransmit<H> {
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
         let ring = unsafe { place(memory, offset, size) }?;
-        if !setup.event_idx {
+        if !setup.options.event_idx {
             // Completions are looked for when they are needed. (With EVENT_IDX the flags must stay zero, and
             // an event index that is left alone costs an interrupt in 65,536 packets.)
             ring.set_avail_flags(flags::AVAIL_NO_INTERRUPT);
@@ -68,7 +68,7 @@ impl<H: Header> SplitTransmit<H> {
         Some(Self {
             window: new_window(&ring),
             ring,
-            publisher: Publisher::new(setup.event_idx),
+            publisher: Publisher::new(setup.options.event_idx),
             lies: 0,
             broken: false,
             home: setup.home,
