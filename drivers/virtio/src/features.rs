@@ -102,6 +102,11 @@ impl Features {
             .fold(RingFeatures::empty(), |all, (_, feature)| all | *feature)
     }
 
+    /// Those of them that this driver acts on.
+    pub fn usable_ring_features(self) -> RingFeatures {
+        (self & HARMLESS).ring_features()
+    }
+
     /// The bits that stand for `features`.
     pub fn of_ring(features: RingFeatures) -> Self {
         RING_FEATURES
@@ -223,7 +228,7 @@ impl Offer {
 
     /// Features of the rings that can be had.
     pub fn ring_features(&self) -> RingFeatures {
-        (self.features & HARMLESS).ring_features()
+        self.features.usable_ring_features()
     }
 
     /// Offloads that can be had.

@@ -28,7 +28,7 @@ const RESET: Duration = Duration::from_secs(1);
 
 /// What is the back end's to offer. The configuration space, and features that need it or a control queue,
 /// are not: the front end would have to do their work.
-const PASSED_ON: Features = Features::CSUM
+pub(super) const PASSED_ON: Features = Features::CSUM
     .union(Features::GUEST_CSUM)
     .union(Features::GUEST_TSO4)
     .union(Features::GUEST_TSO6)

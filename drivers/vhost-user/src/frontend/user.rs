@@ -19,7 +19,7 @@ use virtio::features::{Features, Limits, Offer, negotiate};
 use virtio::net::VirtioNet;
 
 use super::healer::{Healer, State};
-use super::line::Line;
+use super::line::{Line, PASSED_ON};
 use super::{SharedMemory, VhostUserFrontend, queues};
 use crate::endpoint::EndpointError;
 use crate::monitor::Monitor;
@@ -174,7 +174,8 @@ impl Device for VirtioUser {
     fn info(&self) -> Info {
         // The peer has a say in the rings' format, and another one may come.
         let (mac, ring_format) = (self.line.borrow().mac, RingFormat::Any);
-        Info { driver: "virtio-user", mac, ring_format, ..self.device.info() }
+        let ring_features = PASSED_ON.usable_ring_features();
+        Info { driver: "virtio-user", mac, ring_format, ring_features, ..self.device.info() }
     }
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
