@@ -173,6 +173,11 @@ impl Capture {
         &self.frames
     }
 
+    /// For each frame, nanoseconds since the first; never decreasing.
+    pub fn times(&self) -> &[u64] {
+        &self.times
+    }
+
     /// Bytes of the longest frame, L2 header included, FCS excluded.
     pub fn longest(&self) -> usize {
         self.frames.iter().map(|frame| frame.len()).max().unwrap_or_default()

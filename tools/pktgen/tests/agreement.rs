@@ -4,6 +4,8 @@
 //! latencies are ours and are counted by both histograms. Where Python or a package is missing, a test says so and is
 //! skipped.
 
+mod peers;
+
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -23,26 +25,20 @@ struct Peer {
 }
 
 impl Peer {
-    /// `None`: there is no Python.
-    fn start(script: &str) -> Option<Self> {
+    /// Starts a script that needs `module`; `None`: skipped.
+    fn start(script: &str, module: &str) -> Option<Self> {
+        let python = peers::python(&[module])?;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agreement").join(script);
-        let child =
-            Command::new("python3").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = match child {
-            Ok(child) => child,
-            Err(error) => {
-                println!("skipped: python3 cannot be started ({error})");
-                return None;
-            }
-        };
+        let mut command = Command::new(python);
+        let mut child =
+            command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         Some(Self { child, input, output })
     }
 
-    /// A script that is skipped reads nothing: then this fails, and what it says is read all the same.
     fn say(&mut self, line: &str) {
-        let _ = writeln!(self.input, "{line}").and_then(|()| self.input.flush());
+        writeln!(self.input, "{line}").and_then(|()| self.input.flush()).unwrap();
     }
 
     /// The next line; `None` at the end.
@@ -67,7 +63,7 @@ type Theirs = (f64, f64, f64);
 
 /// `None`: skipped.
 fn ask_mlrsearch(goals: &[Goal], device: &mut Simulated) -> Option<Vec<Theirs>> {
-    let mut peer = Peer::start("mlrsearch_peer.py")?;
+    let mut peer = Peer::start("mlrsearch_peer.py", "MLRsearch")?;
     let goal = |g: &Goal| {
         json!({
             "name": g.name, "loss_ratio": g.loss_ratio, "exceed_ratio": g.exceed_ratio,
@@ -99,12 +95,7 @@ fn ask_mlrsearch(goals: &[Goal], device: &mut Simulated) -> Option<Vec<Theirs>> 
                 let bounds = numbers(&words[2..]);
                 found.push((bounds[0], bounds[1], bounds[2]));
             }
-            _ => {
-                println!("{line}");
-                assert!(line.starts_with("skipped:"), "{line}");
-                peer.end();
-                return None;
-            }
+            _ => panic!("{line}"),
         }
     }
     peer.end();
@@ -197,16 +188,11 @@ fn kinds() -> [(&'static str, Vec<u64>); 4] {
 #[test]
 fn histograms_agree_with_hdrhistogram() {
     for (name, values) in kinds() {
-        let Some(mut peer) = Peer::start("hdrhistogram_peer.py") else { return };
+        let Some(mut peer) = Peer::start("hdrhistogram_peer.py", "hdrh.histogram") else { return };
         peer.say(&json!({"highest": HIGHEST, "digits": 3, "percentiles": PERCENTILES}).to_string());
         let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
         peer.say(&(lines + "end"));
         let line = peer.hear().expect("an answer");
-        if line.starts_with("skipped:") {
-            println!("{line}");
-            peer.end();
-            return;
-        }
         let theirs: Value = serde_json::from_str(&line).unwrap();
         peer.end();
         let mut ours = Histogram::new();

@@ -1,5 +1,7 @@
 //! What the program really writes, against the schemas, judged by an independent implementation (PyPI `jsonschema`).
 
+mod peers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -23,13 +25,9 @@ for number, line in enumerate(open(lines), 1):
 sys.exit(bad > 0)
 "#;
 
-fn has_judge() -> bool {
-    let found = Command::new("python3").args(["-c", "import jsonschema, referencing"]).output();
-    let found = found.is_ok_and(|output| output.status.success());
-    if !found {
-        println!("skipped: python3 with the package `jsonschema` is not there");
-    }
-    found
+/// A Python that has the judge.
+fn judging_python() -> Option<PathBuf> {
+    peers::python(&["jsonschema", "referencing"])
 }
 
 fn temporary(name: &str) -> PathBuf {
@@ -38,22 +36,16 @@ fn temporary(name: &str) -> PathBuf {
     directory.join(name)
 }
 
-fn judge(schema: &str, lines: &str) -> Output {
+fn judge(python: &Path, schema: &str, lines: &str) -> Output {
     let file = temporary(&format!("{schema}-{:x}", lines.len()));
     std::fs::write(&file, lines).unwrap();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
-    Command::new("python3")
-        .args(["-c", JUDGE])
-        .arg(directory)
-        .arg(schema)
-        .arg(file)
-        .output()
-        .unwrap()
+    Command::new(python).args(["-c", JUDGE]).arg(directory).arg(schema).arg(file).output().unwrap()
 }
 
 #[track_caller]
-fn valid(schema: &str, lines: &str) {
-    let output = judge(schema, lines);
+fn valid(python: &Path, schema: &str, lines: &str) {
+    let output = judge(python, schema, lines);
     let words = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{words}{}\n{lines}", String::from_utf8_lossy(&output.stderr));
 }
@@ -81,9 +73,7 @@ fn one_line(document: &str) -> String {
 
 #[test]
 fn what_a_run_writes() {
-    if !has_judge() {
-        return;
-    }
+    let Some(python) = judging_python() else { return };
     let document = pktgen(
         "run",
         &["run"],
@@ -99,21 +89,19 @@ fn what_a_run_writes() {
             "p99<0ns",
         ],
     );
-    valid("pktgen-document-1", &one_line(&document));
+    valid(&python, "pktgen-document-1", &one_line(&document));
     let lines = pktgen(
         "lines",
         &["run"],
         &["--duration", "2.2", "--rate", "10kpps", "--latency=10", "--jsonl", "-"],
     );
     assert!(lines.lines().count() >= 4, "two seconds, the end, the result: {lines}");
-    valid("pktgen-line-1", &lines);
+    valid(&python, "pktgen-line-1", &lines);
 }
 
 #[test]
 fn what_a_search_writes() {
-    if !has_judge() {
-        return;
-    }
+    let Some(python) = judging_python() else { return };
     for (name, kind, arguments) in [
         ("ratios", "loss-ratios", &["--trial", "0.05", "--width", "20%"][..]),
         ("throughput", "throughput", &["--trial", "0.05", "--width", "20%"]),
@@ -123,31 +111,33 @@ fn what_a_search_writes() {
         let common = ["--min-rate", "1kpps", "--max-rate", "100kpps", "--max-time", "5"];
         let document =
             pktgen(name, &["search", kind], &[arguments, &common, &["--json", "-"]].concat());
-        valid("pktgen-document-1", &one_line(&document));
+        valid(&python, "pktgen-document-1", &one_line(&document));
         let lines =
             pktgen(name, &["search", kind], &[arguments, &common, &["--jsonl", "-"]].concat());
         assert!(lines.lines().count() >= 3, "{lines}");
-        valid("pktgen-line-1", &lines);
+        valid(&python, "pktgen-line-1", &lines);
     }
 }
 
 /// A judge that accepts everything would prove nothing.
 #[test]
 fn what_is_wrong_is_found() {
-    if !has_judge() {
-        return;
-    }
+    let Some(python) = judging_python() else { return };
     let document = pktgen("wrong", &["run"], &["--count", "10", "--json", "-"]);
     let mut value: serde_json::Value = serde_json::from_str(&document).unwrap();
     value["directions"][0]["lost"] = (-1).into();
-    assert!(!judge("pktgen-document-1", &value.to_string()).status.success());
+    assert!(!judge(&python, "pktgen-document-1", &value.to_string()).status.success());
     value["directions"][0]["lost"] = 0.into();
-    valid("pktgen-document-1", &value.to_string());
+    valid(&python, "pktgen-document-1", &value.to_string());
     value["schema_version"] = 2.into();
-    assert!(!judge("pktgen-document-1", &value.to_string()).status.success());
+    assert!(!judge(&python, "pktgen-document-1", &value.to_string()).status.success());
     assert!(
-        !judge("pktgen-line-1", "{\"schema\":\"pktgen\",\"schema_version\":1,\"type\":\"second\"}")
-            .status
-            .success()
+        !judge(
+            &python,
+            "pktgen-line-1",
+            "{\"schema\":\"pktgen\",\"schema_version\":1,\"type\":\"second\"}"
+        )
+        .status
+        .success()
     );
 }

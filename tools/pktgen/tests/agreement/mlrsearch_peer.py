@@ -8,11 +8,7 @@ The test writes one line of JSON: the range of rates and the goals. This script 
 import json
 import sys
 
-try:
-    from MLRsearch import AbstractMeasurer, Config, MeasurementResult, MultipleLossRatioSearch, SearchGoal
-except ImportError as error:
-    print(f"skipped: the Python package mlrsearch is not installed ({error})", flush=True)
-    sys.exit(0)
+from MLRsearch import AbstractMeasurer, Config, MeasurementResult, MultipleLossRatioSearch, SearchGoal
 
 
 class OverThere(AbstractMeasurer):
