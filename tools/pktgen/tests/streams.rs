@@ -1,6 +1,7 @@
 //! Streams through devices: several at once, faults counted exactly, misdirection, flows, latency, discarding.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -164,19 +165,22 @@ fn loss_is_told_by_flow() {
     assert_eq!((worst.sent, worst.received), (300, 300 - worst.lost));
 }
 
+/// How many frames of each size went astray.
+type Strays = Rc<RefCell<BTreeMap<usize, u64>>>;
+
 /// A device between two others' wires: sends each `every`th frame out of the wrong side.
 struct Astray {
     inner: Box<dyn Device>,
     /// Where the strays go: into the port that sends back to us.
     way_back: Rc<Cell<Option<Box<dyn TxQueue>>>>,
-    strays: Rc<Cell<u64>>,
+    strays: Strays,
     every: u64,
 }
 
 struct AstrayTx {
     right: Box<dyn TxQueue>,
     wrong: Rc<Cell<Option<Box<dyn TxQueue>>>>,
-    strays: Rc<Cell<u64>>,
+    strays: Strays,
     every: u64,
     seen: u64,
 }
@@ -228,6 +232,7 @@ impl TxQueue for AstrayTx {
         let mut taken = 0;
         while let Some(packet) = packets.pop_at(0) {
             let stray = self.seen % self.every == self.every - 1;
+            let size = packet.len();
             let mut one = Burst::new();
             one.push(packet);
             let mut queue = if stray { self.wrong.take() } else { None };
@@ -244,7 +249,9 @@ impl TxQueue for AstrayTx {
             }
             self.seen += 1;
             taken += 1;
-            self.strays.set(self.strays.get() + u64::from(stray));
+            if stray {
+                *self.strays.borrow_mut().entry(size).or_default() += 1;
+            }
         }
         taken
     }
@@ -257,13 +264,30 @@ impl TxQueue for AstrayTx {
 #[test]
 fn frames_that_come_out_of_the_wrong_port_are_misdirected_and_lost() {
     let (a, b) = loopback::pair();
-    let (strays, way_back) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+    let (strays, way_back) = (Strays::default(), Rc::new(Cell::new(None)));
     let astray = Astray { inner: a, way_back: way_back.clone(), strays: strays.clone(), every: 50 };
     let devices: Devices =
         vec![("a".into(), Box::new(astray)), ("b".into(), Box::new(Lender(b, way_back)))];
-    let report = run(devices, options());
+    let spec = |(name, weight): (&str, u32)| StreamSpec {
+        name: name.into(),
+        size: name.parse().unwrap(),
+        weight,
+        ..StreamSpec::default()
+    };
+    let streams = [("100", 1), ("110", 2), ("120", 3)].map(spec).into();
+    let report = run(devices, Options { streams, ..options() });
     let direction = &report.directions[0];
-    assert_eq!(strays.get(), 600, "one in fifty of the frames (the probe was the first)");
+    let strays = strays.borrow();
+    assert_eq!(
+        strays.values().sum::<u64>(),
+        600,
+        "one in fifty of the frames (the probe was the first)"
+    );
+    for stream in &report.streams {
+        let astray = strays[&stream.name.parse().unwrap()];
+        assert_eq!((stream.misdirected, stream.lost), (astray, astray), "{stream:?}");
+        assert_eq!(stream.received, stream.sent - astray, "{stream:?}");
+    }
     assert_eq!((direction.misdirected, direction.lost), (600, 600), "{report}");
     assert_eq!((direction.received, direction.corrupted), (29_400, 0));
     assert_eq!(report.ports.iter().map(|port| port.foreign).sum::<u64>(), 0);
