@@ -9,6 +9,7 @@ use plat_linux::{Clock, CpuTimes, StopFlag};
 
 use crate::endpoint::Endpoint;
 use crate::session::{Gauge, Session};
+use crate::stream_ticks::StreamTicks;
 use crate::warm_up::{Path, warm_up};
 use crate::{
     AnyPort, Direction, Environment, Error, Options, PortSpec, REPORT_VERSION, Rate, Report,
@@ -142,6 +143,7 @@ impl Runner {
             busy: 0,
             gauge: Gauge::default(),
             latency: traffic.recorder.clone(),
+            stream_ticks: StreamTicks::new(&traffic.names),
         };
         let interrupted = session.run(self.options.duration, self.options.drain);
         let directions = (0..pairs.len())

@@ -12,7 +12,8 @@ use crate::endpoint::Endpoint;
 use crate::flow::Flow;
 use crate::latency::Recorder;
 use crate::sink::Sink;
-use crate::{DirectionReport, Phase, StreamReport, Tick, TickDirection};
+use crate::stream_ticks::StreamTicks;
+use crate::{DirectionReport, Phase, StreamReport, Tick, TickDirection, TickLatency};
 
 /// What a run needs.
 pub(crate) struct Session<'a> {
@@ -32,6 +33,7 @@ pub(crate) struct Session<'a> {
     /// The same at the last tick, and what went since then.
     pub(crate) gauge: Gauge,
     pub(crate) latency: Option<Rc<RefCell<Recorder>>>,
+    pub(crate) stream_ticks: StreamTicks,
 }
 
 /// What a tick tells of the time since the one before.
@@ -177,6 +179,8 @@ impl Session<'_> {
                 received_mpps: mega(counts.received().saturating_sub(received_before), seconds),
             });
         }
+        let latencies = self.latency.as_ref().map_or_else(Vec::new, |r| r.borrow().so_far());
+        let streams = self.stream_ticks.take(&self.flows, &*self.sink, &latencies, seconds);
         let elapsed = self.clock.to_duration(now.saturating_sub(since));
         let Gauge { busy, bursts, taken } = std::mem::take(&mut self.gauge);
         self.gauge.busy = self.busy;
@@ -185,9 +189,10 @@ impl Session<'_> {
             phase,
             elapsed,
             directions,
+            streams,
             cycles_per_packet: per(self.busy.saturating_sub(busy), frames),
             burst_fill: per(taken, bursts),
-            latency: self.latency.as_ref().and_then(|recorder| recorder.borrow().worst()),
+            latency: latencies.into_iter().map(|(_, latency)| latency).reduce(TickLatency::worse),
         })
     }
 
@@ -269,7 +274,7 @@ impl Session<'_> {
 }
 
 /// Millions per second; 0 where no time passed.
-fn mega(count: u64, seconds: f64) -> f64 {
+pub(crate) fn mega(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { as_float(count) / seconds / 1e6 } else { 0.0 }
 }
 

@@ -1,7 +1,11 @@
 //! What a caller sees once per second while a run goes on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The most streams that a tick tells of.
+pub const MOST_TICK_STREAMS: usize = 256;
 
 /// What the run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Tick {
     pub elapsed: Duration,
     /// Per direction, in the report's order. Empty during the warm-up.
     pub directions: Vec<TickDirection>,
+    /// Per stream, in the report's order: the first [`MOST_TICK_STREAMS`]. Empty during the warm-up and in a replay.
+    pub streams: Vec<TickStream>,
     /// Cycles of the clock per frame sent or received since the last tick, of the time that something was moved.
     pub cycles_per_packet: Option<f64>,
     /// Frames that a port took per burst since the last tick; a full burst has [`BURST`](netdev::BURST).
@@ -44,6 +50,19 @@ pub struct TickLatency {
     pub max: u64,
 }
 
+impl TickLatency {
+    /// The worse of the two, figure by figure.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        Self {
+            p50: self.p50.max(other.p50),
+            p99: self.p99.max(other.p99),
+            p99_9: self.p99_9.max(other.p99_9),
+            max: self.max.max(other.max),
+        }
+    }
+}
+
 impl Tick {
     /// A tick of `phase` that knows of no traffic.
     pub fn new(phase: Phase, elapsed: Duration) -> Self {
@@ -51,6 +70,7 @@ impl Tick {
             phase,
             elapsed,
             directions: Vec::new(),
+            streams: Vec::new(),
             cycles_per_packet: None,
             burst_fill: None,
             latency: None,
@@ -75,6 +95,29 @@ pub struct TickDirection {
     pub sent_mpps: f64,
     /// Millions of frames per second received since the last tick.
     pub received_mpps: f64,
+}
+
+/// One stream's figures at a tick, as those of [`TickDirection`].
+#[derive(Clone, Debug)]
+pub struct TickStream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its direction.
+    pub direction: &'static str,
+    /// Frames that the port took so far.
+    pub sent: u64,
+    /// Frames received so far, intact, duplicates included.
+    pub received: u64,
+    /// Frames that were overtaken and have not come yet.
+    pub missing: u64,
+    /// Duplicates, reordered, corrupted and misdirected frames so far.
+    pub troubles: u64,
+    /// Millions of frames per second sent since the last tick.
+    pub sent_mpps: f64,
+    /// Millions of frames per second received since the last tick.
+    pub received_mpps: f64,
+    /// What 99 % of its corrected latencies so far do not exceed, in nanoseconds; `None`: not measured.
+    pub p99: Option<u64>,
 }
 
 impl fmt::Display for Tick {

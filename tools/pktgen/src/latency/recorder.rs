@@ -1,8 +1,8 @@
 //! The recorder: latencies of all streams, of each frame or one in so many.
 
-use super::Arrival;
 use super::report::{Clocks, LatencyReport};
 use super::stream::StreamRecorder;
+use super::{Arrival, Histogram};
 
 /// Streams that are told apart. Those above are passed over and their frames counted: memory has a bound.
 pub const MAX_STREAMS: usize = 64;
@@ -106,19 +106,15 @@ impl Recorder {
         }
     }
 
-    /// A few percentiles of the corrected latency so far, each of the stream where it is worst; `None`: no frame came.
-    pub fn worst(&self) -> Option<crate::TickLatency> {
-        let streams = self.streams.iter().map(StreamRecorder::corrected).filter(|h| !h.is_empty());
-        streams.fold(None, |worst: Option<crate::TickLatency>, histogram| {
-            let before = worst.unwrap_or_default();
+    /// A few percentiles of the corrected latency so far, for each stream of which a frame came: its number, and they.
+    pub fn so_far(&self) -> Vec<(usize, crate::TickLatency)> {
+        let streams = self.streams.iter().map(StreamRecorder::corrected).zip(self.base..);
+        let known = streams.filter(|(histogram, _)| !histogram.is_empty());
+        let few = |(histogram, number): (&Histogram, usize)| {
             let [p50, p99, p99_9] = histogram.percentiles([50.0, 99.0, 99.9]);
-            Some(crate::TickLatency {
-                p50: before.p50.max(p50),
-                p99: before.p99.max(p99),
-                p99_9: before.p99_9.max(p99_9),
-                max: before.max.max(histogram.max()),
-            })
-        })
+            (number, crate::TickLatency { p50, p99, p99_9, max: histogram.max() })
+        };
+        known.map(few).collect()
     }
 
     /// The figures so far.
@@ -199,7 +195,7 @@ mod tests {
     #[test]
     fn the_worst_stream_is_shown_while_it_runs() {
         let mut recorder = Recorder::new(3, Sampling::ALL, Clocks::One);
-        assert_eq!(recorder.worst(), None);
+        assert_eq!(recorder.so_far(), Vec::new());
         (0..1000).for_each(|n| recorder.observe(&frame(0, n)));
         recorder.observe(&Arrival {
             stream: 2,
@@ -208,7 +204,9 @@ mod tests {
             departed: 0,
             arrived: 99,
         });
-        let worst = recorder.worst().unwrap();
+        let so_far = recorder.so_far();
+        assert_eq!(so_far.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 2]);
+        let worst = so_far[0].1.worse(so_far[1].1);
         let report = recorder.report();
         let first = &report.streams[0].corrected;
         assert_eq!((worst.p50, worst.max), (first.at(50.0).unwrap(), first.max_ns));

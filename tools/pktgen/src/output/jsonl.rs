@@ -2,7 +2,7 @@
 
 use pktgen::document::SCHEMA_VERSION;
 use pktgen::timeline::Second;
-use pktgen::{Phase, Tick};
+use pktgen::{Phase, Tick, TickStream};
 use serde_json::{Value, json};
 
 use super::{Event, TrialState};
@@ -34,7 +34,22 @@ fn second(tick: &Tick) -> Value {
     let mut value = serde_json::to_value(Second::from(tick)).unwrap_or_default();
     value["type"] = "second".into();
     value["phase"] = phase.into();
+    value["streams"] = tick.streams.iter().map(stream).collect();
     value
+}
+
+fn stream(stream: &TickStream) -> Value {
+    json!({
+        "name": *stream.name,
+        "direction": stream.direction,
+        "sent": stream.sent,
+        "received": stream.received,
+        "missing": stream.missing,
+        "troubles": stream.troubles,
+        "sent_mpps": stream.sent_mpps,
+        "received_mpps": stream.received_mpps,
+        "p99_ns": stream.p99,
+    })
 }
 
 fn step(trial: &TrialState) -> Value {

@@ -1,19 +1,18 @@
-//! Figures for Prometheus: text format 0.0.4 at `/metrics`, on a loopback address.
+//! Figures for Prometheus at `/metrics`, on a loopback address.
 //!
 //! One thread answers one connection after the other, each within bounds of bytes and time, so that whatever connects
 //! costs next to nothing. Other addresses than loopback are refused: there is no authentication here; who wants the
 //! figures elsewhere puts a proxy in front.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pktgen::{Error, Tick, TickDirection};
+use pktgen::Error;
 
-use super::{Event, TrialState};
+use super::{Event, exposition};
 
 /// Bytes of a request that are read.
 const REQUEST: usize = 4096;
@@ -64,7 +63,7 @@ impl Metrics {
         let listener = TcpListener::bind(address.0).map_err(fail)?;
         #[cfg(test)]
         let address = listener.local_addr().map_err(fail)?;
-        let page = Arc::new(Mutex::new(String::from("# TYPE pktgen_up gauge\npktgen_up 1\n")));
+        let page = Arc::new(Mutex::new(exposition::first()));
         let shared = page.clone();
         let serve = move || {
             for stream in listener.incoming() {
@@ -85,106 +84,9 @@ impl Metrics {
 
     /// Shows the figures of `event` from now on.
     pub(crate) fn update(&self, event: &Event) {
-        let page = match event {
-            Event::Tick(tick) => tick_page(tick),
-            Event::Trial(trial) => trial_page(trial),
-        };
+        let page = exposition::page(event);
         *self.page.lock().unwrap_or_else(PoisonError::into_inner) = page;
     }
-}
-
-type Figure = (&'static str, &'static str, &'static str, fn(&TickDirection) -> String);
-
-/// Name, type, meaning and value of each figure of a direction.
-const FIGURES: [Figure; 6] = [
-    ("pktgen_sent_frames_total", "counter", "Frames sent.", |d| d.sent.to_string()),
-    ("pktgen_received_frames_total", "counter", "Frames received intact.", |d| {
-        d.received.to_string()
-    }),
-    ("pktgen_missing_frames", "gauge", "Frames overtaken that have not come.", |d| {
-        d.missing.to_string()
-    }),
-    ("pktgen_trouble_frames_total", "counter", "Frames duplicated, reordered or corrupted.", |d| {
-        d.troubles.to_string()
-    }),
-    ("pktgen_sent_frames_per_second", "gauge", "Frames sent during the last second.", |d| {
-        (d.sent_mpps * 1e6).to_string()
-    }),
-    (
-        "pktgen_received_frames_per_second",
-        "gauge",
-        "Frames received during the last second.",
-        |d| (d.received_mpps * 1e6).to_string(),
-    ),
-];
-
-fn tick_page(tick: &Tick) -> String {
-    let mut page = String::from("# TYPE pktgen_up gauge\npktgen_up 1\n");
-    let seconds = tick.elapsed.as_secs_f64();
-    let _ = writeln!(page, "# TYPE pktgen_elapsed_seconds gauge\npktgen_elapsed_seconds {seconds}");
-    for (name, kind, help, value) in FIGURES {
-        if !tick.directions.is_empty() {
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        }
-        for direction in &tick.directions {
-            let label = &direction.direction;
-            let _ = writeln!(page, "{name}{{direction=\"{label}\"}} {}", value(direction));
-        }
-    }
-    if let Some(cycles) = tick.cycles_per_packet {
-        let _ = writeln!(
-            page,
-            "# TYPE pktgen_cycles_per_packet gauge\npktgen_cycles_per_packet {cycles}"
-        );
-    }
-    if let Some(fill) = tick.burst_fill {
-        let _ = writeln!(page, "# TYPE pktgen_burst_fill gauge\npktgen_burst_fill {fill}");
-    }
-    if let Some(latency) = tick.latency {
-        let _ = writeln!(page, "# TYPE pktgen_latency_seconds gauge");
-        let values = [
-            ("0.5", latency.p50),
-            ("0.99", latency.p99),
-            ("0.999", latency.p99_9),
-            ("1", latency.max),
-        ];
-        for (quantile, nanos) in values {
-            let seconds = Duration::from_nanos(nanos).as_secs_f64();
-            let _ = writeln!(page, "pktgen_latency_seconds{{quantile=\"{quantile}\"}} {seconds}");
-        }
-    }
-    page
-}
-
-fn trial_page(trial: &TrialState) -> String {
-    let mut page = String::from("# TYPE pktgen_up gauge\npktgen_up 1\n");
-    let mut figure = |name: &str, kind: &str, value: f64| {
-        let _ = writeln!(page, "# TYPE pktgen_search_{name} {kind}\npktgen_search_{name} {value}");
-    };
-    #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
-    figure("trials_total", "counter", trial.trials as f64);
-    #[expect(clippy::cast_precision_loss, reason = "a count of trials")]
-    figure("invalid_trials_total", "counter", trial.invalid as f64);
-    figure("spent_seconds", "gauge", trial.spent_s);
-    figure("remaining_seconds", "gauge", trial.remaining_s);
-    for (bound, pick) in [("lower", 0), ("upper", 1)] {
-        let name = format!("pktgen_search_{bound}_bound_frames_per_second");
-        let known = trial
-            .bounds
-            .iter()
-            .filter_map(|goal| Some((&goal.name, [goal.lower, goal.upper][pick]?)));
-        for (number, (goal, rate)) in known.enumerate() {
-            if number == 0 {
-                let _ = writeln!(page, "# TYPE {name} gauge");
-            }
-            let _ = writeln!(page, "{name}{{goal=\"{}\"}} {rate}", escaped(goal));
-        }
-    }
-    page
-}
-
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn answer(mut stream: TcpStream, page: &Mutex<String>) -> io::Result<()> {
@@ -237,7 +139,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 mod tests {
     use std::net::Shutdown;
 
-    use pktgen::Phase;
+    use pktgen::{Phase, Tick, TickDirection};
 
     use super::*;
 

@@ -5,6 +5,7 @@
 //! standard output is for a machine. A closed pipe ends the printing, not the run; a full disk is an error.
 
 mod event;
+mod exposition;
 mod jsonl;
 mod lines;
 mod metrics;
