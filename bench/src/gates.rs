@@ -38,7 +38,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    const fn new(
+    pub(crate) const fn new(
         name: &'static str,
         function: &'static str,
         what: &'static str,
@@ -61,7 +61,12 @@ const _: () = assert!(PER_BURST as usize == BURST);
 pub const PACKETS: u64 = ROUNDS as u64 * PER_BURST as u64;
 
 /// All gates.
-pub const GATES: &[Gate] = &[
+pub fn all() -> impl Iterator<Item = &'static Gate> {
+    GATES.iter().chain(crate::generator::GATES)
+}
+
+/// Those of pool and rings.
+const GATES: &[Gate] = &[
     Gate::new("pool", "measured_pool", "allocate a burst and free it, untouched", pool_rounds),
     Gate::new(
         "pool-used",

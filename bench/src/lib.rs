@@ -16,6 +16,7 @@ pub mod environment;
 pub mod figures;
 pub mod frames;
 pub mod gates;
+pub mod generator;
 pub mod guest;
 pub mod pair;
 pub mod record;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bench::callgrind;
 use bench::environment::Environment;
-use bench::gates::{FRAME, GATES, Gate, PACKETS};
+use bench::gates::{FRAME, Gate, PACKETS, all};
 use bench::record::Record;
 use clap::Parser;
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 type Outcome = Result<bool, Box<dyn std::error::Error>>;
 
 fn measure(name: &str) -> Outcome {
-    let gate = GATES.iter().find(|gate| gate.name == name).ok_or("no such gate")?;
+    let gate = all().find(|gate| gate.name == name).ok_or("no such gate")?;
     (gate.run)();
     Ok(true)
 }
@@ -65,9 +65,9 @@ fn check(options: &Options) -> Outcome {
     let path = Record::path();
     let mut record = Record::read(&path)?;
     let wanted = options.only.as_deref().unwrap_or("");
-    let selected: Vec<&Gate> = GATES.iter().filter(|gate| gate.name.contains(wanted)).collect();
+    let selected: Vec<&Gate> = all().filter(|gate| gate.name.contains(wanted)).collect();
     if selected.is_empty() {
-        let names: Vec<&str> = GATES.iter().map(|gate| gate.name).collect();
+        let names: Vec<&str> = all().map(|gate| gate.name).collect();
         return Err(format!("no gate's name contains {wanted:?}: {}", names.join(", ")).into());
     }
     println!("instructions per packet, bursts of 32 frames of {FRAME} bytes");
@@ -107,7 +107,7 @@ fn count(gate: &Gate) -> Result<f64, Box<dyn std::error::Error>> {
     let program = std::env::current_exe()?;
     let total = callgrind::count(&program, &["--measure", gate.name], gate.function)?;
     let less = match gate.less {
-        Some(name) => count(GATES.iter().find(|gate| gate.name == name).ok_or("no such gate")?)?,
+        Some(name) => count(all().find(|gate| gate.name == name).ok_or("no such gate")?)?,
         None => 0.0,
     };
     Ok(total as f64 / PACKETS as f64 - less)

@@ -146,6 +146,20 @@ impl Pacer {
         }
     }
 
+    /// Makes the frames of `cost` units that are due at `now`, up to `most`; how many.
+    #[inline]
+    pub(crate) fn spend_due(&mut self, now: u64, cost: u32, most: usize) -> usize {
+        if self.is_unlimited() {
+            return if self.is_due(now) { most } else { 0 };
+        }
+        let mut count = 0;
+        while count < most && self.is_due(now) {
+            self.spend(cost);
+            count += 1;
+        }
+        count
+    }
+
     #[inline]
     fn advance(&mut self, cost: u32) {
         let parts = u64::from(self.interval.1) * u64::from(cost) + u64::from(self.next.1);

@@ -63,6 +63,8 @@ impl Session<'_> {
         interrupted
     }
 
+    /// The loop that a run spends its time in. Not inlined: the instruction gates in `bench` count what it executes.
+    #[inline(never)]
     fn offer(&mut self, duration: Option<Duration>) -> bool {
         let second = self.clock.hz();
         let mut next_tick = self.start.saturating_add(second);

@@ -8,10 +8,11 @@
 mod compile;
 mod shape;
 
-use netdev::MacAddress;
+use netdev::{MacAddress, Netbuf};
 
 use crate::checksum::{finish, sum, term};
 use crate::stamp::{SEQUENCE_FROM_END, Stamp};
+use crate::stream::engine::Engine;
 use crate::stream::{Checksums, FieldSpec, FrameSpec};
 
 use shape::{Shape, read_word};
@@ -20,8 +21,10 @@ pub(crate) use compile::compile;
 
 /// The most protocol checksums of a frame.
 const MAX_SUMS: usize = 4;
-/// The most words of eight bytes that hold something that varies.
-const MAX_DIRTY: usize = 24;
+/// The most words of eight bytes that hold something that varies; a power of two, so that a place in them needs no check.
+const MAX_DIRTY: usize = 32;
+/// As many are enough for most frames: six fields and a stamp.
+const FEW_DIRTY: usize = 8;
 
 /// Which bytes the content checksum covers, besides the protocols' checksums and itself, which it never does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,18 +145,72 @@ impl Template {
 
     /// Writes a frame of the size number `shape` to `out`, which has [`size`](Self::size) bytes: the one number
     /// `sequence`, made at `time`, whose varying fields have `values`.
-    ///
-    /// What varies is put together in registers, word by word, and stored once: bytes that were just stored are slow to
-    /// load in another width.
     #[inline]
     pub fn write(&self, shape: usize, out: &mut [u8], sequence: u64, time: u32, values: &[u64]) {
         let shape = &self.shapes[shape];
-        out.copy_from_slice(&shape.frame);
         if shape.finished {
-            return;
+            copy(out, &shape.frame);
+        } else {
+            self.write_with::<MAX_DIRTY>(shape, out, sequence, time, values);
         }
+    }
+
+    /// Appends frames of the first size to empty `packets`: those from number `first` on, made at `time`. What kind of
+    /// frame it is, is looked at once for all of them.
+    pub(crate) fn write_burst(
+        &self,
+        packets: &mut [Netbuf],
+        first: u64,
+        time: u32,
+        engine: &mut Engine,
+    ) {
+        let Some(shape) = self.shapes.first() else { return };
+        if shape.finished {
+            for packet in packets {
+                if let Some(bytes) = packet.append(shape.frame.len()) {
+                    copy(bytes, &shape.frame);
+                }
+            }
+        } else if shape.dirty.len() <= FEW_DIRTY {
+            self.write_each::<FEW_DIRTY>(shape, packets, first, time, engine);
+        } else {
+            self.write_each::<MAX_DIRTY>(shape, packets, first, time, engine);
+        }
+    }
+
+    fn write_each<const WORDS: usize>(
+        &self,
+        shape: &Shape,
+        packets: &mut [Netbuf],
+        first: u64,
+        time: u32,
+        engine: &mut Engine,
+    ) {
+        let (values, width) = engine.rows(packets.len());
+        let mut rows = values.chunks_exact(width.max(1));
+        for (packet, sequence) in packets.iter_mut().zip(first..) {
+            let values = rows.next().unwrap_or_default();
+            if let Some(bytes) = packet.append(shape.frame.len()) {
+                self.write_with::<WORDS>(shape, bytes, sequence, time, values);
+            }
+        }
+    }
+
+    /// What varies is put together in registers, word by word, and stored once: bytes that were just stored are slow to
+    /// load in another width. `WORDS`: a power of two, not less than there are words that vary.
+    #[inline]
+    fn write_with<const WORDS: usize>(
+        &self,
+        shape: &Shape,
+        out: &mut [u8],
+        sequence: u64,
+        time: u32,
+        values: &[u64],
+    ) {
+        const { assert!(WORDS.is_power_of_two()) };
+        copy(out, &shape.frame);
         let mut sums = shape.sums;
-        let mut words = [0u64; MAX_DIRTY];
+        let mut words = [0u64; WORDS];
         for (patch, &value) in self.patches.iter().zip(values) {
             add_masked(&mut sums, &patch.sums, halves(value << patch.shift));
             match patch.word {
@@ -162,10 +219,11 @@ impl Template {
             }
         }
         if self.stamped {
-            self.write_stamp(shape, out, &mut sums, &mut words, u64::from(time) | sequence << 32);
+            let changing = u64::from(time) | sequence << 32;
+            self.write_stamp(shape, out, &mut sums, &mut words, changing);
         }
         for (number, field) in self.sums.iter().enumerate() {
-            let value = field.complete(sums[number]);
+            let value = field.complete(sums[number % MAX_SUMS]);
             let Some(place) = out.get_mut(field.at..).and_then(<[u8]>::first_chunk_mut) else {
                 return;
             };
@@ -178,12 +236,12 @@ impl Template {
 
     /// Stores the words of the fields and the stamp. `changing`: the sequence number's lower half, and the time.
     #[inline]
-    fn write_stamp(
+    fn write_stamp<const WORDS: usize>(
         &self,
         shape: &Shape,
         out: &mut [u8],
         sums: &mut [u64; MAX_SUMS],
-        words: &mut [u64; MAX_DIRTY],
+        words: &mut [u64; WORDS],
         changing: u64,
     ) {
         shape.stamp.put(words, changing);
@@ -311,15 +369,31 @@ impl Patch {
 impl WordPlace {
     /// Adds a value's bits to its words.
     #[inline]
-    fn put(self, words: &mut [u64; MAX_DIRTY], value: u64) {
+    fn put<const WORDS: usize>(self, words: &mut [u64; WORDS], value: u64) {
         let Self { index, shift, spans } = self;
         if !spans {
-            words[index % MAX_DIRTY] |= value << (shift & 63);
+            words[index % WORDS] |= value << (shift & 63);
             return;
         }
         // The value lies across the border: `shift` bits of the second word are below it.
-        words[index % MAX_DIRTY] |= value >> (64 - (shift & 63));
-        words[(index + 1) % MAX_DIRTY] |= value << (shift & 63);
+        words[index % WORDS] |= value >> (64 - (shift & 63));
+        words[(index + 1) % WORDS] |= value << (shift & 63);
+    }
+}
+
+/// Copies a frame to where it has room. Short ones, which are many, without a call: two halves that overlap.
+#[inline]
+fn copy(out: &mut [u8], frame: &[u8]) {
+    const HALF: usize = 32;
+    if frame.len() > 2 * HALF {
+        out.copy_from_slice(frame);
+        return;
+    }
+    let front = (out.first_chunk_mut::<HALF>(), frame.first_chunk::<HALF>());
+    let (Some(to), Some(from)) = front else { return out.copy_from_slice(frame) };
+    *to = *from;
+    if let (Some(to), Some(from)) = (out.last_chunk_mut::<HALF>(), frame.last_chunk::<HALF>()) {
+        *to = *from;
     }
 }
 

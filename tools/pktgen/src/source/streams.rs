@@ -77,6 +77,22 @@ impl ActiveStream {
         true
     }
 
+    /// Makes the frames of one size that are due, up to `most`: as many as the pool has buffers for.
+    #[inline]
+    fn make_burst(&mut self, out: &mut Burst, pool: &Pool, most: usize, now: u64, stamp: u32) {
+        let cost = self.cost.units(self.template.size(0));
+        let before = self.pacer;
+        let due = self.pacer.spend_due(now, cost, most);
+        let first = out.len();
+        let made = pool.alloc_burst(out, due);
+        if made < due {
+            self.pacer = before;
+            self.pacer.spend_due(now, cost, made);
+        }
+        self.template.write_burst(&mut out[first..], self.made, stamp, &mut self.engine);
+        self.made += made as u64;
+    }
+
     #[inline]
     fn is_done(&self) -> bool {
         self.made >= self.limit
@@ -136,8 +152,14 @@ impl Streams {
         stream.catch_up(now);
         let before = stream.made;
         let room = (out.remaining_capacity() as u64).min(stream.limit - stream.made);
-        let end = before + room.min(self.limit - self.made);
-        while stream.made < end && stream.pacer.is_due(now) && stream.make(out, pool, stamp) {}
+        let room = room.min(self.limit - self.made);
+        if stream.picker.is_fixed() {
+            let most = usize::try_from(room).unwrap_or(BURST);
+            stream.make_burst(out, pool, most, now, stamp);
+        } else {
+            let end = before + room;
+            while stream.made < end && stream.pacer.is_due(now) && stream.make(out, pool, stamp) {}
+        }
         self.made += stream.made - before;
     }
 

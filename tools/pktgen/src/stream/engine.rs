@@ -3,6 +3,8 @@
 //! Each value is a function of the frame's number alone, so that a run can be repeated and checked; it is computed from
 //! the one before, in a few operations and without a division.
 
+use netdev::BURST;
+
 /// What one field does, in numbers that fit a frame: `base` to `base + span - 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Motion {
@@ -20,6 +22,7 @@ pub(crate) enum Motion {
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
     fields: Vec<Field>,
+    /// The values of the frames asked for last: a row for each frame, at most [`BURST`].
     values: Vec<u64>,
     /// Frames until everything begins again.
     flows: u64,
@@ -36,7 +39,7 @@ struct Field {
 impl Engine {
     /// The engine before frame 0. After `flows` frames it begins again.
     pub(crate) fn new(motions: Vec<Motion>, flows: Option<u64>) -> Self {
-        let values = vec![0; motions.len()];
+        let values = vec![0; motions.len() * BURST];
         let fields = motions.into_iter().map(|motion| Field { motion, at: 0 }).collect();
         let flows = flows.unwrap_or(u64::MAX).max(1);
         Self { fields, values, flows, left: flows }
@@ -45,14 +48,27 @@ impl Engine {
     /// The values of the next frame, in the order of the fields.
     #[inline]
     pub(crate) fn next(&mut self) -> &[u64] {
-        if self.left == 0 {
-            self.restart();
+        self.rows(1).0
+    }
+
+    /// The values of the next `frames` (at most [`BURST`]) frames, row by row, and how many a row has.
+    #[inline]
+    pub(crate) fn rows(&mut self, frames: usize) -> (&[u64], usize) {
+        let width = self.fields.len();
+        let mut done = 0;
+        while width > 0 && done < frames {
+            if self.left == 0 {
+                self.restart();
+            }
+            let count = (frames - done).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let rows = &mut self.values[done * width..(done + count) * width];
+            for (place, field) in self.fields.iter_mut().enumerate() {
+                field.fill(rows.iter_mut().skip(place).step_by(width));
+            }
+            self.left -= count as u64;
+            done += count;
         }
-        self.left -= 1;
-        for (field, value) in self.fields.iter_mut().zip(&mut self.values) {
-            *value = field.next();
-        }
-        &self.values
+        (&self.values[..frames * width], width)
     }
 
     #[cold]
@@ -63,30 +79,38 @@ impl Engine {
 }
 
 impl Field {
+    /// The next values, as many as there are places. What kind of field it is, is asked once for all of them.
     #[inline]
-    fn next(&mut self) -> u64 {
+    fn fill<'a>(&mut self, places: impl Iterator<Item = &'a mut u64>) {
+        let mut at = self.at;
         match &self.motion {
             Motion::Up { base, span, step } => {
-                let value = base + self.at;
-                self.at = advanced(self.at, *step, *span);
-                value
+                for place in places {
+                    *place = base + at;
+                    at = advanced(at, *step, *span);
+                }
             }
             Motion::Down { base, span, step } => {
-                let value = base + (span - 1) - self.at;
-                self.at = advanced(self.at, *step, *span);
-                value
+                for place in places {
+                    *place = base + (span - 1) - at;
+                    at = advanced(at, *step, *span);
+                }
             }
             Motion::Random { base, span, seed } => {
-                let value = base + scaled(mixed(*seed, self.at), *span);
-                self.at = self.at.wrapping_add(1);
-                value
+                for place in places {
+                    *place = base + scaled(mixed(*seed, at), *span);
+                    at = at.wrapping_add(1);
+                }
             }
             Motion::List(list) => {
-                let index = usize::try_from(self.at).unwrap_or_default();
-                self.at = if index + 1 == list.len() { 0 } else { self.at + 1 };
-                list[index]
+                for place in places {
+                    let index = usize::try_from(at).unwrap_or_default();
+                    *place = list[index];
+                    at = if index + 1 == list.len() { 0 } else { at + 1 };
+                }
             }
         }
+        self.at = at;
     }
 }
 
@@ -154,6 +178,20 @@ mod tests {
                 let k = flows.map_or(frame, |flows| frame % flows);
                 let expected: Vec<u64> = motions.iter().map(|motion| oracle(motion, k)).collect();
                 prop_assert_eq!(engine.next(), &expected[..], "frame {}", frame);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_the_values_of_frame_after_frame(motions in prop::collection::vec(motion(), 0..5),
+                                                    flows in prop::option::of(1u64..50),
+                                                    bursts in prop::collection::vec(0usize..=BURST, 1..9)) {
+            let mut one_by_one = Engine::new(motions.clone(), flows);
+            let mut engine = Engine::new(motions, flows);
+            for frames in bursts {
+                let expected: Vec<u64> = (0..frames).flat_map(|_| one_by_one.next().to_vec()).collect();
+                prop_assert_eq!(engine.rows(frames).0, &expected[..]);
             }
         }
     }

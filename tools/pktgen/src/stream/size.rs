@@ -180,6 +180,12 @@ impl Picker {
         }
     }
 
+    /// Whether there is one size.
+    #[inline]
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self, Self::One)
+    }
+
     #[inline]
     pub(crate) fn next(&mut self) -> usize {
         match self {
