@@ -61,7 +61,7 @@ pub(crate) fn gauges(tick: &Tick) -> String {
 }
 
 /// Nanoseconds as microseconds.
-fn micros(nanos: u64) -> String {
+pub(crate) fn micros(nanos: u64) -> String {
     format!("{}.{}", nanos / 1000, nanos / 100 % 10)
 }
 

@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::cli::OutputArgs;
 
 pub(crate) use event::{Event, TrialState};
-pub(crate) use lines::{gauges, mpps, span};
+pub(crate) use lines::{gauges, micros, mpps, span};
 pub(crate) use metrics::MetricsAddress;
 pub(crate) use style::Style;
 

@@ -55,6 +55,20 @@ impl Tui {
                 Ok(Input::Key(key)) if key.kind != KeyEventKind::Release => {
                     let control_c = key.code == KeyCode::Char('c')
                         && key.modifiers.contains(KeyModifiers::CONTROL);
+                    let page = isize::try_from(self.model.rows_shown).unwrap_or(1);
+                    let rows = match key.code {
+                        KeyCode::Up | KeyCode::Char('k') => -1,
+                        KeyCode::Down | KeyCode::Char('j') => 1,
+                        KeyCode::PageUp => -page,
+                        KeyCode::PageDown => page,
+                        KeyCode::Home => isize::MIN,
+                        KeyCode::End => isize::MAX,
+                        _ => 0,
+                    };
+                    if rows != 0 {
+                        self.model.scroll(rows);
+                        self.draw();
+                    }
                     if control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                         self.stop();
                     }
@@ -78,7 +92,7 @@ impl Tui {
 
     fn draw(&mut self) {
         // A terminal that went away is no reason to end the run.
-        let _ = self.terminal.draw(|frame| draw::draw(frame, &self.model));
+        let _ = self.terminal.draw(|frame| draw::draw(frame, &mut self.model));
     }
 }
 
