@@ -59,6 +59,20 @@ pub fn pin_to_core(core: usize) -> Result<(), CoreError> {
     sched_setaffinity(None, &set).map_err(CoreError::Kernel)
 }
 
+/// Lets the calling thread, and what it starts, run on the cores that it may use but `core`; does nothing where there is
+/// no other.
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_off_core(core: usize) -> Result<(), CoreError> {
+    let mut set = CpuSet::new();
+    allowed_cores()?.into_iter().filter(|&other| other != core).for_each(|other| set.set(other));
+    if set.count() == 0 {
+        return Ok(());
+    }
+    sched_setaffinity(None, &set).map_err(CoreError::Kernel)
+}
+
 /// Prints `0-3,8` for the cores 0, 1, 2, 3 and 8.
 struct Ranges<'a>(&'a [usize]);
 
@@ -88,6 +102,20 @@ mod tests {
             pin_to_core(core).unwrap();
             assert_eq!(allowed_cores().unwrap(), [core]);
             assert_eq!(rustix::thread::sched_getcpu(), core);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_keeps_off_a_core_where_it_can() {
+        let all = allowed_cores().unwrap();
+        let core = *all.last().expect("the test runs somewhere");
+        std::thread::spawn(move || {
+            keep_off_core(core).unwrap();
+            let left = allowed_cores().unwrap();
+            assert_eq!(left.contains(&core), all == [core]);
+            assert_eq!(left.len(), (all.len() - 1).max(1));
         })
         .join()
         .unwrap();

@@ -16,7 +16,7 @@ mod region;
 mod signals;
 mod sleep;
 
-pub use affinity::{CoreError, allowed_cores, pin_to_core};
+pub use affinity::{CoreError, allowed_cores, keep_off_core, pin_to_core};
 pub use clock::{Clock, ClockSource};
 pub use environment::{CpuTimes, Environment};
 pub use region::{Backing, HUGE_PAGE, Region, RegionError};

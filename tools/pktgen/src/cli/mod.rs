@@ -8,6 +8,7 @@ mod replay;
 mod report;
 mod run;
 mod search;
+mod start;
 mod traffic;
 
 use std::process::ExitCode;

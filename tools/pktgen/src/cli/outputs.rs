@@ -36,6 +36,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Whether nothing else may write to the terminal.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.tui || self.quiet
+    }
+
     /// Refuses, before anything is sent, conditions that the result cannot answer.
     pub(crate) fn check_conditions(&self, options: &Options) -> Result<(), Error> {
         for condition in &self.fail_on {

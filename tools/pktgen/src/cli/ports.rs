@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use pktgen::{AnyPort, Direction, Error, Options, PortSpec};
-use plat_linux::pin_to_core;
+use plat_linux::{StopFlag, pin_to_core};
 
 use super::seconds;
+use super::start::Started;
 
 /// Which ports, and how.
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(crate) struct PortArgs {
     /// Run on this core
     #[arg(long, value_name = "N")]
     core: Option<usize>,
+    /// Start this once the ports are open, on other cores, and end it at the end
+    #[arg(long, value_name = "COMMAND")]
+    start: Option<String>,
 }
 
 impl PortArgs {
@@ -46,6 +50,12 @@ impl PortArgs {
     pub(crate) fn pin(&self) -> Result<(), Error> {
         let Some(core) = self.core else { return Ok(()) };
         pin_to_core(core).map_err(|error| Error::Usage(error.to_string()))
+    }
+
+    /// Starts what is to be started: the ports are open. `stop` is set when it ends by itself.
+    pub(crate) fn start(&self, silent: bool, stop: &StopFlag) -> Result<Option<Started>, Error> {
+        let Some(command) = &self.start else { return Ok(None) };
+        Started::new(command, self.core, silent, stop.clone()).map(Some)
     }
 
     /// The direction, if one was given.

@@ -112,6 +112,7 @@ impl SearchArgs {
         let mut output = Output::open(outputs, None, &stop)?;
         let mut runner = Runner::open_wrapped(&ports.ports, options.clone(), |device| device)?;
         runner.stop_on(stop.clone());
+        let started = ports.start(outputs.is_silent(), &stop).inspect_err(|_| output.abandon())?;
         let before = CpuTimes::read();
         let mut device = RunnerDevice::new(&mut runner, ports.ports.len(), options);
         let result = search.run(&mut device, &limits, &mut |progress| {
@@ -119,6 +120,7 @@ impl SearchArgs {
             if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         drop(device);
+        drop(started);
         drop(runner);
         let outcome = result.inspect_err(|_| output.abandon())?;
         if let Completion::Failed(reason) = &outcome.completion

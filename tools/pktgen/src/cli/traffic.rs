@@ -36,13 +36,15 @@ impl Traffic<'_> {
             Some(recorder) => recorder.tap(device),
             None => device,
         })?;
-        runner.stop_on(stop);
+        runner.stop_on(stop.clone());
+        let started = ports.start(outputs.is_silent(), &stop).inspect_err(|_| output.abandon())?;
         let mut timeline = Timeline::default();
         let result = runner.run(&mut |tick| {
             timeline.note(tick);
             output.tick(tick);
             ControlFlow::Continue(())
         });
+        drop(started);
         drop(runner);
         let recording = recorder.map(|recorder| finish(recorder, capture)).transpose();
         let report = Box::new(result.inspect_err(|_| output.abandon())?);
