@@ -37,6 +37,7 @@
 extern crate alloc;
 
 mod chain;
+mod checksum;
 mod code;
 mod detached;
 mod header;

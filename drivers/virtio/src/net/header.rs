@@ -1,4 +1,4 @@
-//! The header in front of each frame where no offload was negotiated (virtio 1.2, 5.1.6).
+//! The header in front of each frame (virtio 1.2, 5.1.6): which of two kinds it is was negotiated, and is a type.
 
 use core::ptr::NonNull;
 
@@ -11,8 +11,43 @@ use crate::ring::Header;
 #[derive(Clone, Copy, Debug)]
 pub struct PlainHeader;
 
+/// `virtio_net_hdr` where a device may say something of a received frame: that it spans several buffers
+/// (`VIRTIO_NET_F_MRG_RXBUF`), that its checksum is valid or partial, that it was merged of several.
+#[derive(Clone, Copy, Debug)]
+pub struct SpeakingHeader;
+
+impl Header for SpeakingHeader {
+    const BYTES: u16 = HEADER_BYTES;
+    const SPEAKS: bool = true;
+
+    #[inline]
+    unsafe fn write_plain(header: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        unsafe { PlainHeader::write_plain(header) }
+    }
+
+    /// Whether there is one buffer is asked even where only one is possible: a device writes 1 then as well.
+    #[inline]
+    unsafe fn oddity(header: NonNull<u8>) -> u64 {
+        /// The last four bytes: no checksum, one buffer.
+        const BACK: u32 = u32::from_le_bytes([0, 0, 1, 0]);
+        // SAFETY: the twelve bytes are the caller's to read, at any alignment.
+        unsafe {
+            let front: u64 = read_once(header.as_ptr());
+            let back = u32::from_le(read_once(header.as_ptr().add(8)));
+            front | u64::from(back ^ BACK)
+        }
+    }
+}
+
 impl Header for PlainHeader {
     const BYTES: u16 = HEADER_BYTES;
+    const SPEAKS: bool = false;
+
+    #[inline]
+    unsafe fn oddity(_: NonNull<u8>) -> u64 {
+        0
+    }
 
     /// Zeroes the header where it is not zero already: a line that is only read stays shared between the cores.
     ///

@@ -21,4 +21,4 @@ mod rx;
 mod tx;
 
 pub use device::{OpenError, VirtioNet};
-pub use header::PlainHeader;
+pub use header::{PlainHeader, SpeakingHeader};

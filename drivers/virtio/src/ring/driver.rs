@@ -9,21 +9,57 @@
 
 use core::ptr::NonNull;
 
-use netbuf::{Burst, Pool};
-use netdev::QueueCounters;
+use netbuf::{Burst, Netbuf, Pool};
+use netdev::{Offloads, QueueCounters};
 
-use super::RingOptions;
+use super::{RingOptions, header};
+use crate::raw::read_once;
+
+/// Shortest frame: an Ethernet header.
+const MIN_FRAME: u16 = 14;
 
 /// The header that stands in front of each frame, in the last bytes before its first.
 pub trait Header: 'static {
     /// Its size.
     const BYTES: u16;
 
+    /// Whether a device may say something of a received frame in it. If not, it is never read.
+    const SPEAKS: bool;
+
     /// Makes the header of a plain frame: no checksum to complete, nothing to cut.
     ///
     /// # Safety
     /// The [`BYTES`](Self::BYTES) from `header` on must be valid for reads and writes.
     unsafe fn write_plain(header: NonNull<u8>);
+
+    /// Zero only if a received header says nothing of its frame but that it has one buffer. (So is then the OR of
+    /// several.) Each byte is read once at most.
+    ///
+    /// # Safety
+    /// The [`BYTES`](Self::BYTES) from `header` on must be valid for reads.
+    unsafe fn oddity(header: NonNull<u8>) -> u64;
+}
+
+/// See [`Header::oddity`].
+///
+/// # Safety
+/// `packet` must be a posted one: its header ends `headroom` bytes into its buffer.
+#[inline]
+pub(super) unsafe fn oddity<H: Header>(packet: &Netbuf, headroom: u16) -> u64 {
+    // SAFETY: the header lies in the buffer.
+    unsafe { H::oddity(packet.room().add(usize::from(headroom - H::BYTES))) }
+}
+
+/// Reads the header of a posted packet once, if it can say anything.
+///
+/// # Safety
+/// As [`oddity`].
+pub(super) unsafe fn read_header<H: Header>(packet: &Netbuf, headroom: u16) -> [u8; header::BYTES] {
+    if !H::SPEAKS {
+        return [0; header::BYTES];
+    }
+    // SAFETY: the header lies in the buffer.
+    unsafe { read_once(packet.room().add(usize::from(headroom - H::BYTES)).as_ptr()) }
 }
 
 /// Device addresses of a virtqueue's parts (virtio 1.2, 2.6): for a split ring the descriptor table, the
@@ -48,8 +84,22 @@ pub struct ReceiveSetup {
     pub pool: Pool,
     /// The number that received packets carry.
     pub port: u16,
-    /// Largest frame in bytes, L2 header included, FCS excluded; at most the pool's room.
+    /// Largest frame in bytes, L2 header included, FCS excluded; at most the pool's room, unless a frame may span
+    /// several buffers.
     pub max_frame: u16,
+}
+
+impl ReceiveSetup {
+    /// Whether a buffer of the pool holds the header, and as many of them as a frame may span the largest frame.
+    pub(super) fn fits(&self, header: u16) -> bool {
+        let spans = self.options.mergeable && self.options.offloads.contains(Offloads::RX_CHAINS);
+        self.pool.headroom() >= header && (spans || self.max_frame <= self.pool.room())
+    }
+
+    /// By how many bytes the largest frame of one buffer is longer than an Ethernet header.
+    pub(super) fn span(&self) -> u32 {
+        u32::from(self.max_frame.min(self.pool.room()).saturating_sub(MIN_FRAME))
+    }
 }
 
 /// What a transmit ring is started with.
@@ -83,6 +133,9 @@ pub trait ReceiveRing: 'static {
     /// nothing was asked for. The next [`receive`](Self::receive) takes the wish back.
     fn arm(&mut self) -> bool;
 
+    /// What the doorbell of `queue` is rung with where `VIRTIO_F_NOTIFICATION_DATA` was negotiated (virtio 1.2, 2.9).
+    fn notification(&self, queue: u16) -> u32;
+
     /// Frees every buffer.
     ///
     /// # Safety
@@ -107,6 +160,9 @@ pub trait TransmitRing: 'static {
     /// Takes packets from the front as far as there is room, publishes them once, and counts them. Frees
     /// what the device has sent when the ring is short, or `packets` empty.
     fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> Transmitted;
+
+    /// See [`ReceiveRing::notification`].
+    fn notification(&self, queue: u16) -> u32;
 
     /// Frees every packet that is still in the ring.
     ///

@@ -1,11 +1,15 @@
 //! Virtqueues: each format in a folder of its own, with the driver half and the device half side by side.
 
+mod assembly;
 mod device;
 mod driver;
 mod frame;
+mod header;
 mod options;
 pub mod packed;
+mod request;
 pub mod split;
+mod table;
 mod window;
 
 pub use device::DeviceHalf;
@@ -13,3 +17,4 @@ pub use driver::{
     Addresses, Header, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup, Transmitted,
 };
 pub use options::RingOptions;
+pub use table::table_bytes;

@@ -34,6 +34,32 @@ pub(super) struct Run<'a> {
     pub(super) packets: &'a mut [MaybeUninit<Netbuf>],
 }
 
+/// Receive buffers that the device has finished with one completion: one, or under `VIRTIO_F_IN_ORDER` all up to
+/// the one that it named, of which those before the last are full (virtio 1.2, 2.7.9 and 2.8.9).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Batch {
+    left: usize,
+    /// Bytes written to the last one.
+    len: u32,
+}
+
+impl Batch {
+    pub(super) fn new(left: usize, len: u32) -> Self {
+        Self { left, len }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The bytes written to the next buffer, of `full` bytes, which is then no longer part of the batch.
+    pub(super) fn next(&mut self, full: u32) -> u32 {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 { self.len } else { full }
+    }
+}
+
 /// Two places, and the descriptors that stand there now.
 pub(super) type Exchanged = [(u16, u16); 2];
 
@@ -129,15 +155,21 @@ impl Window {
         self.tail = self.tail.wrapping_add(narrow(count));
     }
 
+    /// How many outstanding entries there are up to `id`, which is counted; `None` where it is not outstanding.
+    #[cold]
+    pub(super) fn count_to(&self, id: u32) -> Option<usize> {
+        let place = *self.places.get(usize::try_from(id).ok()?)?;
+        let ahead = place.wrapping_sub(self.head) as usize & (self.size() - 1);
+        (ahead < self.outstanding()).then_some(ahead + 1)
+    }
+
     /// Makes `id` the oldest outstanding entry; where that moved descriptors (or not, if both places are the
     /// same). `None`, nothing changed, where it is not outstanding.
     #[cold]
     pub(super) fn promote(&mut self, id: u32) -> Option<Exchanged> {
+        self.count_to(id)?;
         let mask = narrow(self.size() - 1);
         let (head, place) = (self.head & mask, *self.places.get(usize::try_from(id).ok()?)?);
-        if (place.wrapping_sub(head) & mask) as usize >= self.outstanding() {
-            return None;
-        }
         let (front, back) = (head as usize, place as usize);
         let displaced = self.ids[front];
         self.ids.swap(front, back);

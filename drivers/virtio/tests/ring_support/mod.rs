@@ -4,6 +4,7 @@
 
 pub mod pair;
 pub mod rule_breaker;
+pub mod scripted;
 
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;

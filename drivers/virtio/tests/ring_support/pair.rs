@@ -1,23 +1,24 @@
 //! Both halves joined: a driver's two rings, and the device half of each.
 
 use netbuf::{DeviceMemory, Pool};
-use netdev::RingFormat;
+use netdev::{Offloads, RingFormat};
 use virtio::memory::{MemoryMap, Region};
-use virtio::net::PlainHeader;
+use virtio::net::{PlainHeader, SpeakingHeader};
 use virtio::ring::packed::{PackedDevice, PackedReceive, PackedRing, PackedTransmit};
 use virtio::ring::split::{
     DeviceOptions, Indexes, RingSize, SplitDevice, SplitReceive, SplitRing, SplitTransmit,
     ring_bytes,
 };
 use virtio::ring::{
-    Addresses, DeviceHalf, ReceiveRing, ReceiveSetup, RingOptions, TransmitRing, TransmitSetup,
+    Addresses, DeviceHalf, Header, ReceiveRing, ReceiveSetup, RingOptions, TransmitRing,
+    TransmitSetup, table_bytes,
 };
 
 /// What is shared by many pairs, one after the other: memory is never given back.
 pub struct Machine {
     pub guest_pool: Pool,
     pub host_pool: Pool,
-    memory: DeviceMemory,
+    pub memory: DeviceMemory,
 }
 
 /// The most entries of a ring that a [`Machine`] has memory for.
@@ -25,7 +26,8 @@ pub const MOST: u32 = 256;
 
 impl Machine {
     pub fn new() -> Self {
-        let ring = ring_bytes(RingSize::new(MOST).unwrap());
+        let most = RingSize::new(MOST).unwrap();
+        let ring = ring_bytes(most) + table_bytes(most);
         Self {
             guest_pool: super::pool(700),
             host_pool: super::pool(200),
@@ -68,31 +70,43 @@ impl Pair {
 
     /// The same of either format.
     pub fn of(format: RingFormat, machine: &Machine, entries: u32, event_idx: bool) -> Self {
+        let options = RingOptions { event_idx, ..RingOptions::NONE };
+        Self::with(format, machine, entries, options, 1518)
+    }
+
+    /// The same with all that can be negotiated.
+    pub fn with(
+        format: RingFormat,
+        machine: &Machine,
+        entries: u32,
+        options: RingOptions,
+        max_frame: u16,
+    ) -> Self {
         let size = RingSize::new(entries).unwrap();
         assert!(entries <= MOST);
-        let options = RingOptions { event_idx, ..RingOptions::NONE };
-        let receive = ReceiveSetup { options, pool: machine.guest_pool, port: 3, max_frame: 1518 };
-        let transmit = TransmitSetup { options, home: machine.guest_pool, max_frame: 1518 };
+        let receive = ReceiveSetup { options, pool: machine.guest_pool, port: 3, max_frame };
+        let transmit = TransmitSetup { options, home: machine.guest_pool, max_frame };
         let (memory, second) = (&machine.memory, machine.memory.len() / 2);
+        let speaks = options.mergeable
+            || options.offloads.intersects(Offloads::RX_CHECKSUM | Offloads::RX_LRO);
         // SAFETY: the halves of the memory do not overlap, and earlier pairs were dissolved.
         let (driver_rx, driver_tx): (Box<dyn ReceiveRing>, Box<dyn TransmitRing>) = unsafe {
-            match format {
-                RingFormat::Packed => (
-                    Box::new(PackedReceive::<PlainHeader>::new(memory, 0, size, &receive).unwrap()),
-                    Box::new(
-                        PackedTransmit::<PlainHeader>::new(memory, second, size, &transmit)
-                            .unwrap(),
-                    ),
+            let driver_rx = if speaks {
+                receiver::<SpeakingHeader>(format, memory, size, &receive)
+            } else {
+                receiver::<PlainHeader>(format, memory, size, &receive)
+            };
+            let driver_tx: Box<dyn TransmitRing> = match format {
+                RingFormat::Packed => Box::new(
+                    PackedTransmit::<PlainHeader>::new(memory, second, size, &transmit).unwrap(),
                 ),
-                _ => (
-                    Box::new(SplitReceive::<PlainHeader>::new(memory, 0, size, &receive).unwrap()),
-                    Box::new(
-                        SplitTransmit::<PlainHeader>::new(memory, second, size, &transmit).unwrap(),
-                    ),
+                _ => Box::new(
+                    SplitTransmit::<PlainHeader>::new(memory, second, size, &transmit).unwrap(),
                 ),
-            }
+            };
+            (driver_rx, driver_tx)
         };
-        let options = DeviceOptions { ring: options, max_frame: 1518 };
+        let options = DeviceOptions { ring: options, max_frame };
         let device = |addresses| -> DeviceHalf {
             match format {
                 RingFormat::Packed => {
@@ -107,13 +121,35 @@ impl Pair {
         };
         let (host, len) = machine.guest_pool.device_region();
         let packets = Region { device: host.addr().get() as u64, len: len as u64, host };
+        // (Tables of descriptors lie beside the rings.)
+        let (host, len) = (memory.base(), memory.len());
+        let rings = Region { device: host.addr().get() as u64, len: len as u64, host };
         Self {
             device_rx: device(driver_tx.addresses()),
             device_tx: device(driver_rx.addresses()),
-            // SAFETY: the pool's memory is never given back.
-            map: unsafe { MemoryMap::new(&[packets]) }.unwrap(),
+            // SAFETY: memory of pools and rings is never given back.
+            map: unsafe { MemoryMap::new(&[packets, rings]) }.unwrap(),
             driver_tx,
             driver_rx,
+        }
+    }
+}
+
+/// # Safety
+/// Nobody else may use the first half of `memory`.
+unsafe fn receiver<H: Header>(
+    format: RingFormat,
+    memory: &DeviceMemory,
+    size: RingSize,
+    setup: &ReceiveSetup,
+) -> Box<dyn ReceiveRing> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match format {
+            RingFormat::Packed => {
+                Box::new(PackedReceive::<H>::new(memory, 0, size, setup).unwrap())
+            }
+            _ => Box::new(SplitReceive::<H>::new(memory, 0, size, setup).unwrap()),
         }
     }
 }

@@ -48,3 +48,9 @@ impl Publisher {
 pub(super) fn disarm(ring: &PackedRing) {
     ring.set_driver_event(Event { off_wrap: 0, flags: flags::EVENT_DISABLE });
 }
+
+/// What a doorbell tells that carries data: the queue, and where the next descriptor will be made available
+/// (virtio 1.2, 2.9).
+pub(super) fn notification(ring: &PackedRing, queue: u16, position: u32) -> u32 {
+    u32::from(queue) | u32::from(position::encode(position, ring.size())) << 16
+}

@@ -13,11 +13,13 @@ use netdev::{DropCause, QueueCounters};
 
 use super::super::layout::{PackedRing, Slot, Word, flags};
 use super::super::position;
-use super::publish::{Publisher, disarm};
+use super::publish::{Publisher, disarm, notification};
 use super::{MIN_FRAME, place};
 use crate::raw::prefetch;
+use crate::ring::assembly::{Assembly, Returned};
+use crate::ring::driver::{oddity, read_header};
 use crate::ring::split::RingSize;
-use crate::ring::window::{Run, Window};
+use crate::ring::window::{Batch, Run, Window};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
 
 /// Descriptors that are looked at or written at once: a cache line.
@@ -41,9 +43,15 @@ pub struct PackedReceive<H> {
     armed: bool,
     /// Bytes of a posted buffer, header included.
     posted_len: u32,
+    /// The device completes in order.
+    in_order: bool,
+    /// What is left of the last completion.
+    batch: Batch,
+    assembly: Assembly,
     pool: Pool,
     port: u16,
-    max_frame: u16,
+    /// By how many bytes the largest frame of one buffer is longer than the shortest.
+    span: u32,
     header: PhantomData<H>,
 }
 
@@ -59,7 +67,7 @@ impl<H: Header> PackedReceive<H> {
         size: RingSize,
         setup: &ReceiveSetup,
     ) -> Option<Self> {
-        if setup.pool.headroom() < H::BYTES || setup.max_frame > setup.pool.room() {
+        if !setup.fits(H::BYTES) {
             return None;
         }
         // SAFETY: the caller's promise.
@@ -73,9 +81,12 @@ impl<H: Header> PackedReceive<H> {
             broken: false,
             armed: false,
             posted_len: u32::from(H::BYTES) + u32::from(setup.pool.room()),
+            in_order: setup.options.in_order,
+            batch: Batch::default(),
+            assembly: Assembly::new(setup, H::SPEAKS),
             pool: setup.pool,
             port: setup.port,
-            max_frame: setup.max_frame,
+            span: setup.span(),
             header: PhantomData,
         })
     }
@@ -116,7 +127,7 @@ impl<H: Header> PackedReceive<H> {
         let first = unsafe { self.ring.slot_unchecked(place as u16) };
         let (headroom, port) = (self.pool.headroom(), self.port);
         let header = u32::from(H::BYTES);
-        let span = u32::from(self.max_frame).saturating_sub(MIN_FRAME);
+        let span = self.span;
         let template = self.pool.template(headroom, port);
         let filled = out.len();
         let target = out.as_mut_ptr();
@@ -124,14 +135,19 @@ impl<H: Header> PackedReceive<H> {
         // the pool; the burst has room for `count` more. What was moved is not moved again below.
         let (mut done, mut bytes) = unsafe {
             let expected = Expected { least: header + MIN_FRAME, span, headroom, turn, template };
-            expected.take_groups(first, ids, packets, target.add(filled).cast())
+            expected.take_groups::<H>(first, ids, packets, target.add(filled).cast())
         };
         while done < ids.len() {
             // SAFETY: the run lies in the ring, side by side, because each descriptor so far has finished one
             // entry.
             let word = unsafe { first.add(done) }.word();
             let len = word.len();
-            if !finishes(word, ids[done], turn) || len.wrapping_sub(header + MIN_FRAME) > span {
+            // SAFETY: the place is outstanding.
+            let odd = || unsafe { oddity::<H>(packets[done].assume_init_ref(), headroom) };
+            if !finishes(word, ids[done], turn)
+                || len.wrapping_sub(header + MIN_FRAME) > span
+                || odd() != 0
+            {
                 break;
             }
             bytes += u64::from(len);
@@ -154,36 +170,45 @@ impl<H: Header> PackedReceive<H> {
         (done, bytes - u64::from(header) * done as u64)
     }
 
-    /// Takes one used descriptor that is out of order or a lie; the bytes of its frame.
+    /// Whether nothing stands between the oldest buffer and the next used descriptor, which finishes it and a frame.
+    #[inline]
+    fn is_straight(&self) -> bool {
+        self.lies == 0 && self.batch.is_empty() && !(H::SPEAKS && self.assembly.is_open())
+    }
+
+    /// Takes one buffer that is out of order, part of a larger frame, or a lie; the bytes of the frame that it
+    /// completes. `None`: there is none.
     #[cold]
-    fn take_odd(&mut self, word: Word, out: &mut Burst, counters: &QueueCounters) -> u64 {
-        let oldest = self.window.promote(word.id().into());
-        let Some(mut packet) = oldest.and_then(|_| self.window.take_oldest()) else {
-            self.lies += 1;
-            counters.dropped(DropCause::BadDescriptor, 1);
-            if self.lies as usize + self.threshold > self.ring.size().get().into() {
-                self.break_down(counters);
-            }
-            return 0;
-        };
-        let frame = word.len().checked_sub(H::BYTES.into()).filter(|&frame| frame >= MIN_FRAME);
-        let Some(frame) = frame else {
-            counters.dropped(DropCause::Undersize, 1);
-            return 0;
-        };
-        if frame > self.pool.room().into() {
-            counters.dropped(DropCause::BadDescriptor, 1);
-            return 0;
+    fn take_odd(&mut self, out: &mut Burst, counters: &QueueCounters) -> Option<u64> {
+        if self.batch.is_empty() {
+            let word = self.pending()?;
+            let Some(count) = self.finished(word.id().into()) else {
+                self.lies += 1;
+                counters.dropped(DropCause::BadDescriptor, 1);
+                if self.lies as usize + self.threshold > self.ring.size().get().into() {
+                    self.break_down(counters);
+                }
+                return Some(0);
+            };
+            self.batch = Batch::new(count, word.len());
         }
-        let fits = u16::try_from(frame).ok().filter(|&frame| frame <= self.max_frame);
-        let Some(()) =
-            fits.and_then(|len| packet.set_received(self.pool.headroom(), len, self.port))
-        else {
-            counters.dropped(DropCause::Oversize, 1);
-            return 0;
-        };
+        let len = self.batch.next(self.posted_len);
+        let outstanding = self.window.outstanding();
+        let packet = self.window.take_oldest()?;
+        // SAFETY: a posted one.
+        let header = unsafe { read_header::<H>(&packet, self.pool.headroom()) };
+        let returned = Returned { packet, header, len, outstanding };
+        let Some((packet, len)) = self.assembly.take(returned, counters) else { return Some(0) };
         out.push(packet);
-        frame.into()
+        Some(len)
+    }
+
+    /// How many buffers a used descriptor with this id finishes, which then are the oldest; `None`: it is a lie.
+    fn finished(&mut self, id: u32) -> Option<usize> {
+        if self.in_order {
+            return self.window.count_to(id);
+        }
+        self.window.promote(id).map(|_| 1)
     }
 
     /// Posts buffers up to where the ring starts again; how many, and whether the pool had enough.
@@ -262,7 +287,7 @@ impl Expected {
     /// and of the template's pool, with room for the longest frame. `target` must have room for as many, and those
     /// that were taken were moved there when this returns.
     #[inline]
-    unsafe fn take_groups(
+    unsafe fn take_groups<H: Header>(
         &self,
         first: Slot,
         ids: &[u32],
@@ -284,6 +309,13 @@ impl Expected {
                 all |= *word;
             }
             if all > self.span.into() {
+                break;
+            }
+            // SAFETY: initialised.
+            let group = unsafe { packets.assume_init_ref() }.iter();
+            // SAFETY: of the pool.
+            if group.fold(0, |odd, packet| odd | unsafe { oddity::<H>(packet, self.headroom) }) != 0
+            {
                 break;
             }
             // SAFETY: initialised; plain, and of the template's pool, with room for `least + span` bytes; moved
@@ -322,11 +354,12 @@ impl<H: Header> ReceiveRing for PackedReceive<H> {
             disarm(&self.ring);
         }
         let before = out.len();
-        let (mut left, mut bytes) = (out.remaining_capacity(), 0);
-        while left > 0 && !self.broken {
+        // As much as is outstanding now, and no more: a device does not keep us here.
+        let (mut left, mut bytes) = (self.window.outstanding(), 0);
+        while left > 0 && !out.is_full() && !self.broken {
             let mut took = 0;
-            if self.lies == 0 {
-                let count = left.min(self.window.outstanding());
+            if self.is_straight() {
+                let count = left.min(out.remaining_capacity());
                 // SAFETY: as many are outstanding, and fit.
                 let (run, some) = unsafe { self.take_run(out, count) };
                 took = run;
@@ -334,9 +367,12 @@ impl<H: Header> ReceiveRing for PackedReceive<H> {
             }
             left -= took;
             // The run has ended at the end of the ring, at something odd, or at what is still to come.
-            let Some(word) = self.pending() else { break };
+            if self.batch.is_empty() && self.pending().is_none() {
+                break;
+            }
             if took == 0 {
-                bytes += self.take_odd(word, out, counters);
+                let Some(some) = self.take_odd(out, counters) else { break };
+                bytes += some;
                 left -= 1;
             }
         }
@@ -362,12 +398,17 @@ impl<H: Header> ReceiveRing for PackedReceive<H> {
 
     fn arm(&mut self) -> bool {
         self.publisher.arm(&self.ring, self.used());
-        if self.pending().is_some() && !self.broken {
+        let pending = !self.batch.is_empty() || self.pending().is_some();
+        if pending && !self.broken {
             disarm(&self.ring);
             return false;
         }
         self.armed = true;
         true
+    }
+
+    fn notification(&self, queue: u16) -> u32 {
+        notification(&self.ring, queue, self.window.tail())
     }
 
     unsafe fn release(&mut self) {

@@ -6,17 +6,18 @@
 
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ptr::NonNull;
 
 use netbuf::{Burst, DeviceMemory, Netbuf, Pool};
 use netdev::{DropCause, QueueCounters};
 
 use super::super::layout::{PackedRing, Slot, Word, flags};
 use super::super::position;
-use super::publish::Publisher;
+use super::publish::{Publisher, notification};
 use super::receive::finishes;
-use super::{MIN_FRAME, place};
+use super::{MIN_FRAME, place, ring_bytes};
+use crate::ring::request::Requests;
 use crate::ring::split::RingSize;
+use crate::ring::table::Buffer;
 use crate::ring::window::{Run, Window};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
@@ -41,13 +42,17 @@ pub struct PackedTransmit<H> {
     /// Packets in the ring are of this pool and empty, but for `foreign` of them.
     home: Pool,
     foreign: u16,
-    max_frame: u16,
+    /// The device completes in order.
+    in_order: bool,
+    requests: Requests,
+    /// What the largest frame is longer than the shortest.
+    span: usize,
     header: PhantomData<H>,
 }
 
 impl<H: Header> PackedTransmit<H> {
-    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on. `None` where the
-    /// memory is too small.
+    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on, and behind it
+    /// [`table_bytes`](crate::ring::table_bytes) of tables if they are needed. `None` where the memory is too small.
     ///
     /// # Safety
     /// No device and no other ring may use these bytes, now or as long as the ring is in use.
@@ -59,6 +64,8 @@ impl<H: Header> PackedTransmit<H> {
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
         let ring = unsafe { place(memory, offset, size) }?;
+        // SAFETY: as above; the tables lie behind the ring.
+        let requests = unsafe { Requests::new(setup, memory, offset + ring_bytes(size), size) }?;
         Some(Self {
             window: Window::new(size),
             ring,
@@ -67,7 +74,9 @@ impl<H: Header> PackedTransmit<H> {
             broken: false,
             home: setup.home,
             foreign: 0,
-            max_frame: setup.max_frame,
+            in_order: setup.options.in_order,
+            requests,
+            span: usize::from(setup.max_frame).saturating_sub(MIN_FRAME as usize),
             header: PhantomData,
         })
     }
@@ -83,11 +92,10 @@ impl<H: Header> PackedTransmit<H> {
         let turn = position::available(self.window.tail(), self.ring.size());
         // SAFETY: `count` entries are free.
         let Run { ids, packets: places, place } = unsafe { self.window.next(count) };
-        let span = usize::from(self.max_frame).saturating_sub(MIN_FRAME as usize);
         let entry = Entry::<H> {
             home: self.home,
             headroom: self.home.headroom(),
-            span,
+            span: self.span,
             turn,
             header: PhantomData,
         };
@@ -129,49 +137,42 @@ impl<H: Header> PackedTransmit<H> {
     /// posted.
     #[cold]
     fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> u64 {
-        let cause = if packet.is_chained() || packet.wants_offload() {
-            DropCause::Unsupported
-        } else if packet.len() < MIN_FRAME as usize {
-            DropCause::Undersize
-        } else if packet.len() > self.max_frame.into() {
-            DropCause::Oversize
-        } else if packet.make_headroom(H::BYTES.into()).is_none() {
-            DropCause::Unsupported
-        } else {
-            let len = packet.len();
-            // SAFETY: `make_headroom` has seen to it.
-            let header = unsafe {
-                let header = packet.data().sub(H::BYTES.into());
-                H::write_plain(header);
-                header
+        match self.requests.prepare(&mut packet).map(|len| (len, self.post(packet))) {
+            Ok((len, Some(()))) => len as u64,
+            Ok((_, None)) => {
+                counters.dropped(DropCause::Unsupported, 1);
+                0
+            }
+            Err(cause) => {
+                counters.dropped(cause, 1);
+                0
+            }
+        }
+    }
+
+    /// Posts a prepared packet at the next place, if there is one (there is: `transmit` takes no more than are free).
+    fn post(&mut self, mut packet: Netbuf) -> Option<()> {
+        let (free, tail, size) = (self.window.free().min(1), self.window.tail(), self.ring.size());
+        // SAFETY: as many are free, and the packet is moved into the one place that then is. A packet that is emptied
+        // is plain, and its pool's headroom lies inside its buffer.
+        unsafe {
+            let Run { ids: [id], packets: [place], .. } = self.window.next(free) else {
+                return None;
             };
+            let Buffer { addr, len, flags } = self.requests.buffer(*id, &packet, false)?;
+            let turn = position::available(tail, size) | flags;
+            let slot = self.ring.slot(position::place(tail, size));
+            slot.set_addr(addr);
+            slot.publish(word(len.into(), *id, turn));
             if self.home.is_plain(&packet) {
-                // SAFETY: plain, and its pool's headroom lies inside its buffer.
-                unsafe { packet.set_received_unchecked(self.home.headroom(), 0, 0) };
+                packet.set_received_from(self.home.template(self.home.headroom(), 0), 0);
             } else {
                 self.foreign += 1;
             }
-            self.post(packet, header, len);
-            return len as u64;
-        };
-        counters.dropped(cause, 1);
-        0
-    }
-
-    /// Posts a packet at the next place, if there is one (there is: `transmit` takes no more than are free).
-    fn post(&mut self, packet: Netbuf, header: NonNull<u8>, len: usize) {
-        let (free, tail, size) = (self.window.free().min(1), self.window.tail(), self.ring.size());
-        // SAFETY: as many are free, and the packet is moved into the one place that then is.
-        unsafe {
-            let run = self.window.next(free);
-            if let ([id], [place]) = (run.ids, run.packets) {
-                let slot = self.ring.slot(position::place(tail, size));
-                slot.set_addr(header.addr().get() as u64);
-                slot.publish(word::<H>(len, *id, position::available(tail, size)));
-                place.write(packet);
-                self.window.posted(1);
-            }
+            place.write(packet);
+            self.window.posted(1);
         }
+        Some(())
     }
 
     /// Where the device writes its next used descriptor.
@@ -202,8 +203,7 @@ impl<H: Header> PackedTransmit<H> {
                 return;
             }
             if took == 0 {
-                self.reclaim_odd(word, counters);
-                left -= 1;
+                left = left.saturating_sub(self.reclaim_odd(word, counters));
             }
         }
     }
@@ -218,12 +218,24 @@ impl<H: Header> PackedTransmit<H> {
         debug_assert_eq!(self.lies, 0);
         let turn = position::used(self.window.head(), self.ring.size());
         // SAFETY: `count` are outstanding.
-        let Run { ids, packets, place } = unsafe { self.window.oldest(count) };
+        let Run { ids, place, .. } = unsafe { self.window.oldest(count) };
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         // SAFETY: the run lies in the ring.
         let first = unsafe { self.ring.slot_unchecked(place as u16) };
         let done = in_order(first, ids, turn);
-        let packets = &mut packets[..done];
+        // SAFETY: `done <= count`.
+        unsafe { self.give_back(done) }
+    }
+
+    /// Frees the `count` oldest packets, as far as they lie side by side; how many.
+    ///
+    /// # Safety
+    /// At least as many must be outstanding.
+    #[inline]
+    unsafe fn give_back(&mut self, count: usize) -> usize {
+        // SAFETY: as many are outstanding.
+        let packets = unsafe { self.window.oldest(count) }.packets;
+        let done = packets.len();
         // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
         // they were all plain packets of the home pool, and emptied when they were posted.
         unsafe {
@@ -239,21 +251,32 @@ impl<H: Header> PackedTransmit<H> {
         done
     }
 
-    /// Takes one used descriptor that is out of order or a lie.
+    /// Takes one used descriptor that is out of order, stands for several entries, or is a lie; how many entries that
+    /// were.
     #[cold]
-    fn reclaim_odd(&mut self, word: Word, counters: &QueueCounters) {
-        let oldest = self.window.promote(word.id().into());
-        match oldest.and_then(|_| self.window.take_oldest()) {
-            Some(packet) => free_one(packet, &self.home, &mut self.foreign),
-            None => {
-                self.lies += 1;
-                counters.dropped(DropCause::BadDescriptor, 1);
-                if self.lies >= self.ring.size().get().into() && !self.broken {
-                    self.broken = true;
-                    counters.dropped(DropCause::RingBroken, 1);
-                }
+    fn reclaim_odd(&mut self, word: Word, counters: &QueueCounters) -> usize {
+        let id = word.id().into();
+        let finished = if self.in_order {
+            // All up to the one that is named (virtio 1.2, 2.8.9).
+            self.window.count_to(id)
+        } else {
+            self.window.promote(id).map(|_| 1)
+        };
+        let Some(count) = finished else {
+            self.lies += 1;
+            counters.dropped(DropCause::BadDescriptor, 1);
+            if self.lies >= self.ring.size().get().into() && !self.broken {
+                self.broken = true;
+                counters.dropped(DropCause::RingBroken, 1);
             }
+            return 1;
+        };
+        let mut done = 0;
+        while done < count {
+            // SAFETY: `count` are outstanding, less those that were given back.
+            done += unsafe { self.give_back(count - done) };
         }
+        count
     }
 }
 
@@ -371,14 +394,13 @@ impl<H: Header> Entry<H> {
             place.write(ManuallyDrop::into_inner(packet));
             slot.set_addr(header.addr().get() as u64);
         }
-        Some(word::<H>(len, id, self.turn))
+        Some(word(len as u64 + u64::from(H::BYTES), id, self.turn))
     }
 }
 
-/// The second word of the descriptor of a header and the `len` bytes of a frame behind it.
+/// The second word of the descriptor of `len` bytes.
 #[inline]
-fn word<H: Header>(len: usize, id: u32, turn: u16) -> Word {
-    let len = len as u64 + u64::from(H::BYTES);
+fn word(len: u64, id: u32, turn: u16) -> Word {
     Word(len | u64::from(id) << Word::ID | u64::from(turn) << Word::FLAGS)
 }
 
@@ -465,6 +487,10 @@ impl<H: Header> TransmitRing for PackedTransmit<H> {
         }
         counters.burst(tail.wrapping_sub(before) as usize, bytes);
         Transmitted { taken, notify: self.publisher.check(&self.ring, tail) }
+    }
+
+    fn notification(&self, queue: u16) -> u32 {
+        notification(&self.ring, queue, self.window.tail())
     }
 
     unsafe fn release(&mut self) {

@@ -38,3 +38,8 @@ impl Publisher {
         }
     }
 }
+
+/// What a doorbell tells that carries data: the queue, and the avail index (virtio 1.2, 2.9).
+pub(super) fn notification(queue: u16, index: u16) -> u32 {
+    u32::from(queue) | u32::from(index) << 16
+}

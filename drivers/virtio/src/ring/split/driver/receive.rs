@@ -13,10 +13,12 @@ use netdev::{DropCause, QueueCounters};
 
 use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, UsedElem, flags};
-use super::publish::Publisher;
+use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place};
 use crate::raw::prefetch;
-use crate::ring::window::{Run, Window, index};
+use crate::ring::assembly::{Assembly, Returned};
+use crate::ring::driver::{oddity, read_header};
+use crate::ring::window::{Batch, Run, Window, index};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
 
 /// Elements that are checked at once.
@@ -41,9 +43,15 @@ pub struct SplitReceive<H> {
     threshold: usize,
     broken: bool,
     armed: bool,
+    /// The device completes in order.
+    in_order: bool,
+    /// What is left of the last completion.
+    batch: Batch,
+    assembly: Assembly,
     pool: Pool,
     port: u16,
-    max_frame: u16,
+    /// By how many bytes the largest frame of one buffer is longer than the shortest.
+    span: u32,
     header: PhantomData<H>,
 }
 
@@ -59,7 +67,7 @@ impl<H: Header> SplitReceive<H> {
         size: RingSize,
         setup: &ReceiveSetup,
     ) -> Option<Self> {
-        if setup.pool.headroom() < H::BYTES || setup.max_frame > setup.pool.room() {
+        if !setup.fits(H::BYTES) {
             return None;
         }
         // SAFETY: the caller's promise.
@@ -76,9 +84,12 @@ impl<H: Header> SplitReceive<H> {
             threshold: usize::from(size.get() / 8).clamp(1, BURST),
             broken: false,
             armed: false,
+            in_order: setup.options.in_order,
+            batch: Batch::default(),
+            assembly: Assembly::new(setup, H::SPEAKS),
             pool: setup.pool,
             port: setup.port,
-            max_frame: setup.max_frame,
+            span: setup.span(),
             header: PhantomData,
         };
         receive.disarm();
@@ -124,7 +135,7 @@ impl<H: Header> SplitReceive<H> {
         let (headroom, port) = (self.pool.headroom(), self.port);
         let template = self.pool.template(headroom, port);
         let header = u32::from(H::BYTES);
-        let span = u32::from(self.max_frame).saturating_sub(MIN_FRAME);
+        let span = self.span;
         let filled = out.len();
         let target = out.as_mut_ptr();
         // SAFETY: the places are outstanding, so their packets initialised, plain and of the pool; the burst has
@@ -132,10 +143,12 @@ impl<H: Header> SplitReceive<H> {
         let (mut done, mut bytes) = unsafe {
             let target = target.add(filled).cast::<MaybeUninit<Netbuf>>();
             let expected = Expected { least: header + MIN_FRAME, span, headroom, template };
-            take_groups(&expected, &elements, ids, packets, target)
+            take_groups::<H>(&expected, &elements, ids, packets, target)
         };
         while let Some(UsedElem { id, len }) = elements.get(done) {
-            if len.wrapping_sub(header + MIN_FRAME) > span || id != ids[done] {
+            // SAFETY: the place is outstanding.
+            let odd = || unsafe { oddity::<H>(packets[done].assume_init_ref(), headroom) };
+            if len.wrapping_sub(header + MIN_FRAME) > span || id != ids[done] || odd() != 0 {
                 break;
             }
             bytes += u64::from(len);
@@ -157,35 +170,45 @@ impl<H: Header> SplitReceive<H> {
         (done, bytes - u64::from(header) * done as u64)
     }
 
-    /// Takes one element that is out of order or a lie. The ring is read again here, because nothing that was
-    /// read before is remembered.
+    /// Whether nothing stands between the oldest buffer and the next element, which finishes it and a frame.
+    #[inline]
+    fn is_straight(&self) -> bool {
+        self.lies == 0 && self.batch.is_empty() && !(H::SPEAKS && self.assembly.is_open())
+    }
+
+    /// Takes one buffer that is out of order, part of a larger frame, or a lie, with `left` finished ones; the bytes
+    /// of the frame that it completes. The ring is read again here, because nothing that was read before is
+    /// remembered.
     #[cold]
-    fn take_odd(&mut self, out: &mut Burst, counters: &QueueCounters) -> u64 {
-        let UsedElem { id, len } = self.ring.used(self.used());
-        let oldest = self.window.promote(id).map(|both| exchange(&self.ring, both));
-        let Some(mut packet) = oldest.and_then(|()| self.window.take_oldest()) else {
-            self.lies = self.lies.wrapping_add(1);
-            counters.dropped(DropCause::BadDescriptor, 1);
-            return 0;
-        };
-        let frame = len.checked_sub(H::BYTES.into()).filter(|&frame| frame >= MIN_FRAME);
-        let Some(frame) = frame else {
-            counters.dropped(DropCause::Undersize, 1);
-            return 0;
-        };
-        if frame > self.pool.room().into() {
-            counters.dropped(DropCause::BadDescriptor, 1);
-            return 0;
+    fn take_odd(&mut self, left: usize, out: &mut Burst, counters: &QueueCounters) -> u64 {
+        if self.batch.is_empty() {
+            let UsedElem { id, len } = self.ring.used(self.used());
+            let Some(count) = self.finished(id).filter(|&count| count <= left) else {
+                self.lies = self.lies.wrapping_add(1);
+                counters.dropped(DropCause::BadDescriptor, 1);
+                return 0;
+            };
+            self.batch = Batch::new(count, len);
         }
-        let fits = u16::try_from(frame).ok().filter(|&frame| frame <= self.max_frame);
-        let Some(()) =
-            fits.and_then(|len| packet.set_received(self.pool.headroom(), len, self.port))
-        else {
-            counters.dropped(DropCause::Oversize, 1);
-            return 0;
-        };
+        let len = self.batch.next(u32::from(H::BYTES) + u32::from(self.pool.room()));
+        let outstanding = self.window.outstanding();
+        let Some(packet) = self.window.take_oldest() else { return 0 };
+        // SAFETY: a posted one.
+        let header = unsafe { read_header::<H>(&packet, self.pool.headroom()) };
+        let returned = Returned { packet, header, len, outstanding };
+        let Some((packet, len)) = self.assembly.take(returned, counters) else { return 0 };
         out.push(packet);
-        frame.into()
+        len
+    }
+
+    /// How many buffers an element with this id finishes, which then are the oldest; `None`: it is a lie.
+    fn finished(&mut self, id: u32) -> Option<usize> {
+        if self.in_order {
+            return self.window.count_to(id);
+        }
+        let both = self.window.promote(id)?;
+        exchange(&self.ring, both);
+        Some(1)
     }
 
     /// Posts buffers up to where the ring starts again; how many, and whether the pool had enough.
@@ -241,7 +264,7 @@ struct Expected {
 /// The `packets` must be initialised, plain, and of the template's pool. `target` must have room for as many, and
 /// those that were taken were moved there when this returns.
 #[inline(never)]
-unsafe fn take_groups(
+unsafe fn take_groups<H: Header>(
     expected: &Expected,
     elements: &UsedRun,
     ids: &[u32],
@@ -253,7 +276,11 @@ unsafe fn take_groups(
     let template = expected.template.longer(SHORTEST);
     // SAFETY: initialised.
     for packet in unsafe { packets.assume_init_ref() } {
-        prefetch(packet.room().as_ptr().wrapping_add(expected.headroom.into()));
+        let frame = packet.room().as_ptr().wrapping_add(expected.headroom.into());
+        prefetch(frame);
+        if H::SPEAKS {
+            prefetch(frame.wrapping_sub(H::BYTES.into()));
+        }
     }
     let (mut done, mut longer) = (0, 0);
     let groups = ids.as_chunks::<GROUP>().0.iter();
@@ -268,6 +295,13 @@ unsafe fn take_groups(
         #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
         let ids_differ = all as u32 != 0;
         if ids_differ || all > span {
+            break;
+        }
+        // SAFETY: initialised.
+        let group = unsafe { packets.assume_init_ref() }.iter();
+        // SAFETY: of the pool.
+        if group.fold(0, |odd, packet| odd | unsafe { oddity::<H>(packet, expected.headroom) }) != 0
+        {
             break;
         }
         // SAFETY: initialised; plain, and of the template's pool, with room for `least + span` bytes.
@@ -305,17 +339,17 @@ impl<H: Header> ReceiveRing for SplitReceive<H> {
             return self.break_down(counters);
         }
         let before = out.len();
-        let mut left = usize::from(pending).min(out.remaining_capacity());
-        let mut bytes = 0;
-        while left > 0 {
+        let (mut left, mut bytes) = (usize::from(pending), 0);
+        while left > 0 && !out.is_full() {
             let (mut took, mut some) = (0, 0);
-            if self.lies == 0 {
-                // SAFETY: `left` elements are pending and fit; as many entries are outstanding, because an
+            if self.is_straight() {
+                let count = left.min(out.remaining_capacity());
+                // SAFETY: as many elements are pending and fit; as many entries are outstanding, because an
                 // element finishes one at most.
-                (took, some) = unsafe { self.take_run(out, left) };
+                (took, some) = unsafe { self.take_run(out, count) };
             }
             if took == 0 {
-                some = self.take_odd(out, counters);
+                some = self.take_odd(left, out, counters);
                 took = 1;
             }
             left -= took;
@@ -354,6 +388,10 @@ impl<H: Header> ReceiveRing for SplitReceive<H> {
         }
         self.armed = true;
         true
+    }
+
+    fn notification(&self, queue: u16) -> u32 {
+        notification(queue, index(self.window.tail()))
     }
 
     unsafe fn release(&mut self) {

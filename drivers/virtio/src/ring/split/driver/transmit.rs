@@ -14,8 +14,10 @@ use netdev::{DropCause, QueueCounters};
 
 use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, flags};
-use super::publish::Publisher;
-use super::{MIN_FRAME, addresses, exchange, new_window, place};
+use super::publish::{Publisher, notification};
+use super::{MIN_FRAME, addresses, exchange, new_window, place, ring_bytes};
+use crate::ring::request::Requests;
+use crate::ring::table::Buffer;
 use crate::ring::window::{Run, Window, index};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
@@ -40,15 +42,17 @@ pub struct SplitTransmit<H> {
     /// Packets in the ring are of this pool and empty, but for `foreign` of them.
     home: Pool,
     foreign: u16,
-    max_frame: u16,
+    /// The device completes in order.
+    in_order: bool,
+    requests: Requests,
     /// What `max_frame` is longer than the shortest frame.
     span: usize,
     header: PhantomData<H>,
 }
 
 impl<H: Header> SplitTransmit<H> {
-    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on. `None` where the
-    /// memory is too small.
+    /// An empty ring in [`ring_bytes`](super::ring_bytes) of `memory` from byte `offset` on, and behind it
+    /// [`table_bytes`](crate::ring::table_bytes) of tables if they are needed. `None` where the memory is too small.
     ///
     /// # Safety
     /// No device and no other ring may use these bytes, now or as long as the ring is in use.
@@ -60,6 +64,8 @@ impl<H: Header> SplitTransmit<H> {
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
         let ring = unsafe { place(memory, offset, size) }?;
+        // SAFETY: as above; the tables lie behind the ring.
+        let requests = unsafe { Requests::new(setup, memory, offset + ring_bytes(size), size) }?;
         if !setup.options.event_idx {
             // Completions are looked for when they are needed. (With EVENT_IDX the flags must stay zero, and
             // an event index that is left alone costs an interrupt in 65,536 packets.)
@@ -73,7 +79,8 @@ impl<H: Header> SplitTransmit<H> {
             broken: false,
             home: setup.home,
             foreign: 0,
-            max_frame: setup.max_frame,
+            in_order: setup.options.in_order,
+            requests,
             span: usize::from(setup.max_frame).saturating_sub(MIN_FRAME as usize),
             header: PhantomData,
         })
@@ -135,48 +142,39 @@ impl<H: Header> SplitTransmit<H> {
     /// posted.
     #[cold]
     fn post_odd(&mut self, mut packet: Netbuf, counters: &QueueCounters) -> u64 {
-        let cause = if packet.is_chained() || packet.wants_offload() {
-            DropCause::Unsupported
-        } else if packet.len() < MIN_FRAME as usize {
-            DropCause::Undersize
-        } else if packet.len() > self.max_frame.into() {
-            DropCause::Oversize
-        } else if packet.make_headroom(H::BYTES.into()).is_none() {
-            DropCause::Unsupported
-        } else {
-            let len = packet.len();
-            // SAFETY: `make_headroom` has seen to it.
-            let desc = unsafe {
-                let header = packet.data().sub(H::BYTES.into());
-                H::write_plain(header);
-                desc::<H>(header, len)
+        match self.requests.prepare(&mut packet).map(|len| (len, self.post(packet))) {
+            Ok((len, Some(()))) => len as u64,
+            Ok((_, None)) => {
+                counters.dropped(DropCause::Unsupported, 1);
+                0
+            }
+            Err(cause) => {
+                counters.dropped(cause, 1);
+                0
+            }
+        }
+    }
+
+    /// Posts a prepared packet at the next place, if there is one (there is: `transmit` takes no more than are free).
+    fn post(&mut self, mut packet: Netbuf) -> Option<()> {
+        let free = self.window.free().min(1);
+        // SAFETY: as many are free, and the packet is moved into the one place that then is. The window's ids are
+        // the ring's. A packet that is emptied is plain, and its pool's headroom lies inside its buffer.
+        unsafe {
+            let Run { ids: [id], packets: [place], .. } = self.window.next(free) else {
+                return None;
             };
+            let Buffer { addr, len, flags } = self.requests.buffer(*id, &packet, true)?;
+            self.ring.set_desc_unchecked(*id, Desc { addr, len, flags, next: 0 });
             if self.home.is_plain(&packet) {
-                // SAFETY: plain, and its pool's headroom lies inside its buffer.
-                unsafe { packet.set_received_from(self.home.template(self.home.headroom(), 0), 0) };
+                packet.set_received_from(self.home.template(self.home.headroom(), 0), 0);
             } else {
                 self.foreign += 1;
             }
-            self.post(packet, desc);
-            return len as u64;
-        };
-        counters.dropped(cause, 1);
-        0
-    }
-
-    /// Posts a packet at the next place, if there is one (there is: `transmit` takes no more than are free).
-    fn post(&mut self, packet: Netbuf, desc: Desc) {
-        let free = self.window.free().min(1);
-        // SAFETY: as many are free, and the packet is moved into the one place that then is. The window's ids
-        // are the ring's.
-        unsafe {
-            let run = self.window.next(free);
-            if let ([id], [place]) = (run.ids, run.packets) {
-                self.ring.set_desc_unchecked(*id, desc);
-                place.write(packet);
-                self.window.posted(1);
-            }
+            place.write(packet);
+            self.window.posted(1);
         }
+        Some(())
     }
 
     /// Used elements taken.
@@ -202,8 +200,7 @@ impl<H: Header> SplitTransmit<H> {
                 took = unsafe { self.reclaim_run(left) };
             }
             if took == 0 {
-                self.reclaim_odd(counters);
-                took = 1;
+                took = self.reclaim_odd(left, counters);
             }
             left -= took;
         }
@@ -224,7 +221,19 @@ impl<H: Header> SplitTransmit<H> {
             (run, elements)
         };
         let done = in_order(&elements, run.ids);
-        let packets = &mut run.packets[..done];
+        // SAFETY: `done <= count`.
+        unsafe { self.give_back(done) }
+    }
+
+    /// Frees the `count` oldest packets, as far as they lie side by side; how many.
+    ///
+    /// # Safety
+    /// At least as many must be outstanding.
+    #[inline]
+    unsafe fn give_back(&mut self, count: usize) -> usize {
+        // SAFETY: as many are outstanding.
+        let packets = unsafe { self.window.oldest(count) }.packets;
+        let done = packets.len();
         // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
         // they were all plain packets of the home pool, and emptied when they were posted.
         unsafe {
@@ -240,18 +249,28 @@ impl<H: Header> SplitTransmit<H> {
         done
     }
 
-    /// Takes one element that is out of order or a lie.
+    /// Takes one element that is out of order, stands for several entries, or is a lie, with `left` finished entries;
+    /// how many that were.
     #[cold]
-    fn reclaim_odd(&mut self, counters: &QueueCounters) {
+    fn reclaim_odd(&mut self, left: usize, counters: &QueueCounters) -> usize {
         let id = self.ring.used(self.used()).id;
-        let oldest = self.window.promote(id).map(|both| exchange(&self.ring, both));
-        match oldest.and_then(|()| self.window.take_oldest()) {
-            Some(packet) => free_one(packet, &self.home, &mut self.foreign),
-            None => {
-                self.lies = self.lies.wrapping_add(1);
-                counters.dropped(DropCause::BadDescriptor, 1);
-            }
+        let finished = if self.in_order {
+            // All up to the one that is named (virtio 1.2, 2.7.9).
+            self.window.count_to(id).filter(|&count| count <= left)
+        } else {
+            self.window.promote(id).map(|both| exchange(&self.ring, both)).map(|()| 1)
+        };
+        let Some(count) = finished else {
+            self.lies = self.lies.wrapping_add(1);
+            counters.dropped(DropCause::BadDescriptor, 1);
+            return 1;
+        };
+        let mut done = 0;
+        while done < count {
+            // SAFETY: `count` are outstanding, less those that were given back.
+            done += unsafe { self.give_back(count - done) };
         }
+        count
     }
 
     #[cold]
@@ -404,6 +423,10 @@ impl<H: Header> TransmitRing for SplitTransmit<H> {
         }
         counters.burst(tail.wrapping_sub(before) as usize, bytes);
         Transmitted { taken, notify: self.publisher.publish(&self.ring, index(tail)) }
+    }
+
+    fn notification(&self, queue: u16) -> u32 {
+        notification(queue, index(self.window.tail()))
     }
 
     unsafe fn release(&mut self) {
