@@ -2,7 +2,6 @@
 //!
 //! A thin layer over the `x86_64` crate, so that the obligations are argued once here.
 
-use crate::unwind::Registers;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::Msr;
@@ -144,14 +143,14 @@ pub(crate) fn triple_fault() -> ! {
     }
 }
 
-/// The registers of the function that this is inlined into.
+/// The instruction and stack pointers of the function that this is inlined into.
 #[inline(always)]
-pub(crate) fn registers() -> Registers {
-    let (rip, rsp, rbp): (u64, u64, u64);
+pub(crate) fn here() -> (u64, u64) {
+    let (rip, rsp): (u64, u64);
     // SAFETY: copies registers.
     unsafe {
-        core::arch::asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
-            out(reg) rip, out(reg) rsp, out(reg) rbp, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("lea {}, [rip]", "mov {}, rsp", out(reg) rip, out(reg) rsp,
+            options(nomem, nostack, preserves_flags));
     }
-    Registers { rip, rsp, rbp }
+    (rip, rsp)
 }

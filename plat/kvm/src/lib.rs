@@ -43,7 +43,6 @@ mod start_info;
 mod symbols;
 mod traps;
 mod tsc_rate;
-mod unwind;
 mod wake_timer;
 
 pub use build_id::{BuildId, build_id};

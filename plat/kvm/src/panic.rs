@@ -17,7 +17,8 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     }
     println!("build id {}", build_id());
     println!("backtrace:");
-    backtrace::print(cpu::registers(), true, 0);
+    let (rip, rsp) = cpu::here();
+    backtrace::print(rip, rsp, 0);
     crate::exit(ExitCode::PANIC)
 }
 

@@ -29,7 +29,6 @@ macro_rules! symbols {
 
 symbols! {
     __image_start __image_end __text_start __text_end __rodata_end __build_id_start __build_id_end
-    __eh_frame_start __eh_frame_end
     boot_pdpt boot_pd boot_pt boot_gdt boot_stack_guard boot_stack_bottom boot_stack_top
 }
 
@@ -55,14 +54,6 @@ pub(crate) fn constants() -> Range<u64> {
 /// The NT_GNU_BUILD_ID note.
 pub(crate) fn build_id_note() -> Range<u64> {
     range(&__build_id_start, &__build_id_end)
-}
-
-/// The call frame information, and where it lies.
-pub(crate) fn unwind_table() -> (&'static [u8], u64) {
-    let place = range(&__eh_frame_start, &__eh_frame_end);
-    let length = crate::to_usize(place.end.saturating_sub(place.start));
-    // SAFETY: image.ld places the two symbols around a read-only section of the image.
-    (unsafe { core::slice::from_raw_parts(__eh_frame_start.as_ptr(), length) }, place.start)
 }
 
 /// The boot stack, without its guard page.

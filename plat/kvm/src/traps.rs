@@ -5,7 +5,7 @@
 //! on a stack of its own choosing (IST): the code that was interrupted may have data below its stack pointer (the red
 //! zone), or no usable stack at all. A trap within a trap prints one line; a third ends the machine in silence.
 
-use crate::{backtrace, build_id, cpu, exit::ExitCode, interrupts, symbols, unwind::Registers};
+use crate::{backtrace, build_id, cpu, exit::ExitCode, interrupts, symbols};
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -175,8 +175,7 @@ fn print(vector: u64, frame: &Frame) {
     println!("build id {}", build_id());
     println!("backtrace:");
     println!("  #0 {:#018x}", frame.rip);
-    let [.., rbp, _, _, _, _, _, _] = frame.registers;
-    backtrace::print(Registers { rip: frame.rip, rsp: frame.rsp, rbp }, true, 1);
+    backtrace::print(frame.rip, frame.rsp, 1);
 }
 
 /// What a page fault's error code says was tried.

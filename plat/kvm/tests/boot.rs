@@ -180,6 +180,7 @@ fn a_panic_reports_and_exits() {
     let addresses: Vec<u64> = output
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix('#')?.split("0x").nth(1))
+        .filter_map(|digits| digits.split_whitespace().next())
         .map(|digits| u64::from_str_radix(digits, 16).expect("an address"))
         .collect();
     assert!(addresses.len() >= 2, "{output}");
