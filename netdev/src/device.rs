@@ -18,6 +18,18 @@ pub trait Device {
     /// # Errors
     /// What was asked for and cannot be had; the device comes back, unchanged, with the reason.
     fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError>;
+
+    /// Takes the device apart into `pairs` *lanes*: devices of one receive and one transmit queue each, in the order
+    /// of their queues, so that each can be sent to a core of its own and started there with a pool of its own.
+    /// (A started [`Port`] stays on its core, with all its queues.)
+    ///
+    /// Lanes share what the device has once, such as a connection or a link. The device works with as many queues as
+    /// it has lanes; a peer may wait with its traffic until all of them are started. A lane is stopped and started
+    /// again by itself. What they share ends with the last of them.
+    ///
+    /// # Errors
+    /// [`StartFailure::Lanes`](crate::StartFailure::Lanes); the device comes back whole.
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError>;
 }
 
 /// A running device: its queues and its controls. Different fields, so that they can be borrowed apart.

@@ -13,6 +13,14 @@ pub struct StartError {
     pub reason: StartFailure,
 }
 
+impl StartError {
+    /// What [`Device::split`] answers for a device that is driven from one core only.
+    #[cold]
+    pub fn indivisible(device: Box<dyn Device>, asked: u16) -> Self {
+        Self { device, reason: StartFailure::Lanes { asked, max: 0 } }
+    }
+}
+
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartError").field("reason", &self.reason).finish_non_exhaustive()
@@ -36,6 +44,13 @@ pub enum StartFailure {
         /// Receive or transmit queues asked for.
         asked: u16,
         /// Most that the device has; at least one is needed.
+        max: u16,
+    },
+    /// More lanes (or fewer) than the device can be taken apart into.
+    Lanes {
+        /// Lanes asked for.
+        asked: u16,
+        /// Most that are possible; 0: the device is driven from one core.
         max: u16,
     },
     /// A ring size that the device cannot take.
@@ -85,6 +100,15 @@ impl fmt::Display for StartFailure {
         match self {
             Self::Queues { asked, max } => {
                 write!(f, "{asked} queues were asked for; the device has 1 to {max}")
+            }
+            Self::Lanes { max: 0, .. } => {
+                f.write_str("the device can be driven from one core only")
+            }
+            Self::Lanes { asked, max } => {
+                write!(
+                    f,
+                    "{asked} lanes were asked for; the device can be taken apart into 1 to {max}"
+                )
             }
             Self::RingSize { asked, min, max } => write!(
                 f,

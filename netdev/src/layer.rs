@@ -76,6 +76,12 @@ impl<L: Layer> Device for Layered<L> {
         let tx = (0..).zip(tx).map(|(queue, inner)| layer.tx(inner, place(queue))).collect();
         Ok(Port { info, rx, tx, control: Box::new(LayeredControl { inner: control, layer }) })
     }
+
+    /// Refused: what the wrappers share among a port's queues (a log, a sink, counts, a time source) is bound to one
+    /// core. Take the device apart first and wrap each lane on its own core.
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }
 
 struct LayeredControl<L> {

@@ -55,6 +55,8 @@ enum Wrong {
     TxLeaks,
     StopLeaks,
     StartsOnce,
+    SplitUnchecked,
+    SplitFallsShort,
 }
 
 /// Runs every check; the names of those that fail.
@@ -134,11 +136,17 @@ fn every_broken_device_is_caught_by_its_check() {
         (TxLeaks, "stopping_under_load_leaks_nothing"),
         (StopLeaks, "stopping_an_idle_port_leaks_nothing"),
         (StartsOnce, "stopped_device_starts_again"),
+        (SplitUnchecked, "impossible_lanes_are_refused"),
+        (SplitFallsShort, "lanes_are_as_many_as_asked_for"),
     ];
     for check in CHECKS {
         assert!(cases.iter().any(|case| case.1 == check.name), "nothing breaks {}", check.name);
     }
     caught(&cases);
+}
+
+fn lane() -> Box<dyn Device + Send> {
+    netdev::loopback::device().split(1).unwrap().remove(0)
 }
 
 struct Broken {
@@ -211,6 +219,19 @@ impl Device for Broken {
                 let reason = if another { StartFailure::Device("no idea") } else { reason };
                 Err(StartError { device: self, reason })
             }
+        }
+    }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        let lanes = |count| Ok((0..count).map(|_| lane()).collect());
+        match self.wrong {
+            Wrong::SplitUnchecked => lanes(pairs),
+            Wrong::SplitFallsShort if pairs > 1 && pairs < 4 => lanes(1),
+            Wrong::SplitFallsShort => Err(StartError {
+                device: self,
+                reason: StartFailure::Lanes { asked: pairs, max: 4 },
+            }),
+            _ => Err(StartError::indivisible(self, pairs)),
         }
     }
 }

@@ -41,6 +41,10 @@ impl Device for WithLink {
         port.control = Box::new(Rewrap { inner, turn: self.turn });
         Ok(port)
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }
 
 /// Hands the waiting on when a device is stopped and started again.

@@ -13,6 +13,7 @@
 //! that lies), and time: a check polls a bounded number of times and never looks at a clock.
 
 mod bench;
+mod lanes;
 mod receive;
 mod start;
 mod stop;
@@ -96,6 +97,8 @@ checks! {
     start::headroom_too_small_is_refused,
     start::pool_too_small_is_refused,
     start::offloads_that_are_not_offered_are_refused,
+    lanes::impossible_lanes_are_refused,
+    lanes::lanes_are_as_many_as_asked_for,
     receive::nothing_is_received_from_silence,
     receive::contents_survive_receiving,
     receive::order_survives_receiving,

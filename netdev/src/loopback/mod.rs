@@ -4,9 +4,13 @@
 //! are posted at start, a sent packet stays with the device until it is received (then its buffer returns to
 //! its pool), a full ring refuses, and a frame for which no buffer is posted is lost and counted.
 //!
-//! Deliberately absent: handing the sender's buffer to the receiver (no device can), other threads (packets
-//! are bound to their core), waking a sleeper (nobody else runs who could send).
+//! A device that receives what it sends itself can be taken apart: each lane loops by itself, on its core. The ends of a
+//! pair cannot, because packets are bound to their core.
+//!
+//! Deliberately absent: handing the sender's buffer to the receiver (no device can), packets between threads, waking a
+//! sleeper (nobody else runs who could send).
 
+mod lane;
 mod queues;
 
 use alloc::boxed::Box;
@@ -45,8 +49,7 @@ const INFO: Info = Info {
 /// A device whose transmit queue `i` comes back on its receive queue `i` (modulo their number). A ring holds
 /// as many frames as the smaller of its two sides was asked to.
 pub fn device() -> Box<dyn Device> {
-    let side = Rc::new(Side::default());
-    Box::new(Loopback { mac: MacAddress::local(0x10), own: side.clone(), peer: side })
+    Box::new(Loopback::own(MacAddress::local(0x10)))
 }
 
 /// Two devices: what one sends, the other receives, on the same thread. While a device is not started, frames
@@ -92,9 +95,24 @@ impl Device for Loopback {
             Err(reason) => Err(StartError { device: self, reason }),
         }
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        let max = if Rc::ptr_eq(&self.own, &self.peer) { INFO.rx_queues } else { 0 };
+        if (1..=max).contains(&pairs) {
+            Ok((0..pairs).map(|_| lane::device(self.mac)).collect())
+        } else {
+            Err(StartError { device: self, reason: StartFailure::Lanes { asked: pairs, max } })
+        }
+    }
 }
 
 impl Loopback {
+    /// A device that receives what it sends.
+    fn own(mac: MacAddress) -> Self {
+        let side = Rc::new(Side::default());
+        Self { mac, own: side.clone(), peer: side }
+    }
+
     /// Everything that can fail; changes nothing where it does.
     fn prepare(
         &self,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use netdev::{
     Burst, Config, Control, Device, Info, Link, MacAddress, Offloads, Pool, Port, QueueCounters,
-    RingFeatures, RingFormat, RingLimits, RxQueue, StartError, TxQueue,
+    RingFeatures, RingFormat, RingLimits, RxQueue, StartError, StartFailure, TxQueue,
 };
 
 /// The name of the driver, and of the port on a command line.
@@ -53,6 +53,15 @@ impl Device for Discard {
         let rx = (0..config.rx_queues).map(|_| Box::new(Queue(Arc::default())) as Box<dyn RxQueue>);
         let tx = (0..config.tx_queues).map(|_| Box::new(Queue(Arc::default())) as Box<dyn TxQueue>);
         Ok(Port { info, rx: rx.collect(), tx: tx.collect(), control: self })
+    }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        let max = INFO.rx_queues;
+        if (1..=max).contains(&pairs) {
+            Ok((0..pairs).map(|_| Box::new(Discard) as Box<dyn Device + Send>).collect())
+        } else {
+            Err(StartError { device: self, reason: StartFailure::Lanes { asked: pairs, max } })
+        }
     }
 }
 

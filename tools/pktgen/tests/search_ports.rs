@@ -185,6 +185,10 @@ impl Device for Stalling {
         port.tx = port.tx.into_iter().map(stalling).collect();
         Ok(port)
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }
 
 impl TxQueue for StallingTx {

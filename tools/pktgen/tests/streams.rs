@@ -199,6 +199,10 @@ impl Device for Lender {
         self.1.set(Some(lent));
         Ok(port)
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }
 
 struct Nowhere(Arc<QueueCounters>);
@@ -224,6 +228,10 @@ impl Device for Astray {
         let (wrong, strays, every) = (self.way_back, self.strays, self.every);
         port.tx.push(Box::new(AstrayTx { right, wrong, strays, every, seen: 0 }));
         Ok(port)
+    }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
     }
 }
 

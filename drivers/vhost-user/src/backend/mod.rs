@@ -169,6 +169,10 @@ impl Device for VhostUserBackend {
         let (rx, tx) = (pairs.clone().map(rx).collect(), pairs.map(tx).collect());
         Ok(Port { info, rx, tx, control: Box::new(Controls { shared, mac }) })
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }
 
 struct Rx {

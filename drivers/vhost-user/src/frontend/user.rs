@@ -198,4 +198,8 @@ impl Device for VirtioUser {
         let healer = Healer::new(self.line, self.ring_memory, state, config, pool);
         Ok(queues::port(info, healer))
     }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
 }

@@ -1,6 +1,7 @@
 //! The device before start.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
 use netbuf::{DeviceMemory, Pool};
@@ -155,5 +156,9 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 Err(StartError { device: self, reason })
             }
         }
+    }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
     }
 }
