@@ -2,7 +2,7 @@
 
 mod ring_support;
 
-use netbuf::{Burst, Checksum, Pool};
+use netbuf::{Burst, Checksum, Gso, GsoKind, Pool};
 use netdev::DropCause::{self, BadDescriptor, Oversize, RingBroken, Undersize, Unsupported};
 use ring_support::{END, Guest, HIGH, LOW, OPTIONS, frame, pool};
 use virtio::ring::RingOptions;
@@ -209,7 +209,12 @@ fn packets_that_cannot_be_sent_use_no_buffer_up() {
     unsendable(Undersize, |pool, packets| packets.push(pool.alloc().unwrap()));
     unsendable(Unsupported, |pool, packets| {
         let mut packet = pool.copy_from(&frame(1, 60)).unwrap();
-        packet.set_checksum(Checksum::Partial { start: 14, offset: 16 });
+        packet.set_gso(Some(Gso { kind: GsoKind::Tcp4, size: 20, header_len: 54 }));
+        packets.push(packet);
+    });
+    unsendable(Unsupported, |pool, packets| {
+        let mut packet = pool.copy_from(&frame(1, 60)).unwrap();
+        packet.set_checksum(Checksum::Partial { start: 14, offset: 45 });
         packets.push(packet);
     });
 }

@@ -26,6 +26,33 @@ pub(super) struct NetHeader {
     pub(super) num_buffers: u16,
 }
 
+/// The largest frame that is to be cut, or was merged: with its header, what a driver's buffer for one must hold
+/// (virtio 1.2, 5.1.6.3.1).
+pub(super) const LARGEST_MERGED: usize = 65_550;
+
+/// Bits of the first two bytes (flags, gso_type) by which a driver asks for something: `NEEDS_CSUM`, and any
+/// segmentation. A device passes other flags over (virtio 1.2, 5.1.6.2.2).
+pub(super) const ASKS: u16 = u16::from_le_bytes([NEEDS_CSUM, 0xff]);
+
+/// What a header says of its frame, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    gso: Option<Gso>,
+    checksum: Checksum,
+}
+
+impl Said {
+    /// Puts it on a packet that carries no metadata yet.
+    pub(super) fn put_on(self, packet: &mut Netbuf) {
+        if self.gso.is_some() {
+            packet.set_gso(self.gso);
+        }
+        if self.checksum != Checksum::Unknown {
+            packet.set_checksum(self.checksum);
+        }
+    }
+}
+
 /// The header contradicts the frame or the negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadHeader;
@@ -101,6 +128,11 @@ impl NetHeader {
         })
     }
 
+    /// What the header says of a received frame of `len` bytes.
+    pub(super) fn check(&self, len: usize, offloads: Offloads) -> Result<Said, BadHeader> {
+        Ok(Said { gso: self.gso(len, offloads)?, checksum: self.checksum(len, offloads)? })
+    }
+
     /// Puts what the header says on the received `packet`, of `len` bytes, which carries no metadata yet.
     pub(super) fn describe(
         &self,
@@ -108,14 +140,26 @@ impl NetHeader {
         len: usize,
         offloads: Offloads,
     ) -> Result<(), BadHeader> {
-        let (gso, checksum) = (self.gso(len, offloads)?, self.checksum(len, offloads)?);
-        if gso.is_some() {
-            packet.set_gso(gso);
+        self.check(len, offloads).map(|said| said.put_on(packet))
+    }
+
+    /// What a driver asks for with these bytes: what it has no say in is left out.
+    pub(super) fn asked(bytes: [u8; BYTES]) -> Self {
+        let header = Self::from_bytes(bytes);
+        Self { flags: header.flags & NEEDS_CSUM, ..header }
+    }
+
+    /// Whether the frame is to be cut, or was merged, so that it may be larger than others.
+    pub(super) fn is_large(&self, offloads: Offloads) -> bool {
+        self.gso_type != 0 && offloads.contains(Offloads::RX_LRO | Offloads::RX_CHAINS)
+    }
+
+    /// The same, and says that the checksum was verified where it was.
+    pub(super) fn valid(mut self, valid: bool) -> Self {
+        if valid {
+            self.flags |= DATA_VALID;
         }
-        if checksum != Checksum::Unknown {
-            packet.set_checksum(checksum);
-        }
-        Ok(())
+        self
     }
 
     /// The header that asks for what `packet` asks for: a checksum that was verified is no request. `None` where that

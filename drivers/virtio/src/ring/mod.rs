@@ -6,6 +6,7 @@ mod driver;
 mod frame;
 mod header;
 mod options;
+mod outgoing;
 pub mod packed;
 mod request;
 pub mod split;

@@ -2,6 +2,8 @@
 //! every rule.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
+pub mod either;
+pub mod packed;
 pub mod pair;
 pub mod rule_breaker;
 pub mod scripted;

@@ -106,7 +106,8 @@ impl Pair {
             };
             (driver_rx, driver_tx)
         };
-        let options = DeviceOptions { ring: options, max_frame };
+        let offloads = mirrored(options.offloads);
+        let options = DeviceOptions { ring: RingOptions { offloads, ..options }, max_frame };
         let device = |addresses| -> DeviceHalf {
             match format {
                 RingFormat::Packed => {
@@ -133,6 +134,20 @@ impl Pair {
             driver_rx,
         }
     }
+}
+
+/// What the driver calls so, as the device names it.
+fn mirrored(offloads: Offloads) -> Offloads {
+    let cutting = Offloads::TX_TSO4 | Offloads::TX_TSO6;
+    let pairs = [
+        (Offloads::TX_CHECKSUM, Offloads::RX_CHECKSUM),
+        (Offloads::RX_CHECKSUM, Offloads::TX_CHECKSUM),
+        (cutting, Offloads::RX_LRO | Offloads::RX_CHAINS),
+        (Offloads::TX_CHAINS, Offloads::RX_CHAINS),
+        (Offloads::RX_LRO, Offloads::TX_CHECKSUM | cutting),
+    ];
+    let said = pairs.iter().filter(|(driver, _)| offloads.intersects(*driver));
+    said.fold(Offloads::empty(), |all, (_, device)| all | *device)
 }
 
 /// # Safety

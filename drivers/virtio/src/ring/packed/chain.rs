@@ -11,7 +11,7 @@ use super::layout::{PackedRing, Word, flags};
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
-use crate::ring::frame::{BadChain, Piece};
+use crate::ring::frame::{BadChain, Piece, Walk};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -71,38 +71,6 @@ impl<'a> Chain<'a> {
         Self { ring, memory, direction, indirect, table: None, head, read: 0, id: 0, goes_on: true }
     }
 
-    /// The next buffer, or `None` behind the last.
-    pub(super) fn next(&mut self) -> Result<Option<Piece>, BadChain> {
-        loop {
-            if let Some(table) = &mut self.table {
-                if table.left == 0 {
-                    return Ok(None);
-                }
-                let at = table.next.as_ptr();
-                // SAFETY: `left` descriptors are mapped from `next` on, so at least the one that is read, and
-                // the sum is at most one past them.
-                let (addr, word) = unsafe {
-                    table.next = table.next.add(DESC_BYTES as usize);
-                    (read_once(at), Word(read_once(at.add(8))))
-                };
-                table.left -= 1;
-                // NEXT is reserved there (virtio 1.2, 2.8.7).
-                if word.flags() & flags::DESC_INDIRECT != 0 {
-                    return Err(BadChain);
-                }
-                return self.piece(addr, word).map(Some);
-            }
-            if !self.goes_on {
-                return Ok(None);
-            }
-            let (addr, word) = self.step()?;
-            if word.flags() & flags::DESC_INDIRECT == 0 {
-                return self.piece(addr, word).map(Some);
-            }
-            self.enter(addr, word)?;
-        }
-    }
-
     /// Reads on to where the chain ends in the ring. `Err` where it does not end: nobody can say where the next
     /// one starts.
     pub(super) fn finish(mut self) -> Result<Walked, BadChain> {
@@ -145,5 +113,38 @@ impl<'a> Chain<'a> {
         let next = self.memory.translate(addr, len.into()).ok_or(BadChain)?;
         self.table = Some(Table { next, left: len / DESC_BYTES });
         Ok(())
+    }
+}
+
+impl Walk for Chain<'_> {
+    fn next(&mut self) -> Result<Option<Piece>, BadChain> {
+        loop {
+            if let Some(table) = &mut self.table {
+                if table.left == 0 {
+                    return Ok(None);
+                }
+                let at = table.next.as_ptr();
+                // SAFETY: `left` descriptors are mapped from `next` on, so at least the one that is read, and
+                // the sum is at most one past them.
+                let (addr, word) = unsafe {
+                    table.next = table.next.add(DESC_BYTES as usize);
+                    (read_once(at), Word(read_once(at.add(8))))
+                };
+                table.left -= 1;
+                // NEXT is reserved there (virtio 1.2, 2.8.7).
+                if word.flags() & flags::DESC_INDIRECT != 0 {
+                    return Err(BadChain);
+                }
+                return self.piece(addr, word).map(Some);
+            }
+            if !self.goes_on {
+                return Ok(None);
+            }
+            let (addr, word) = self.step()?;
+            if word.flags() & flags::DESC_INDIRECT == 0 {
+                return self.piece(addr, word).map(Some);
+            }
+            self.enter(addr, word)?;
+        }
     }
 }

@@ -5,14 +5,14 @@
 //! frames into a driver's receive queue (each in a file of its own). Everything that was taken is finished in
 //! the same call, in order.
 //!
-//! Deliberately absent, as there: the notification itself, and offloads.
+//! Deliberately absent, as there: the notification itself.
 
 use core::sync::atomic::{Ordering, fence};
 
 use netdev::{Armed, DropCause, QueueCounters};
 
 use super::chain::Walked;
-use super::layout::{Event, PackedRing, Word, flags};
+use super::layout::{Event, PackedRing, Slot, Word, flags};
 use super::position;
 use crate::ring::split::{DeviceOptions, Indexes};
 
@@ -79,9 +79,15 @@ impl PackedDevice {
     /// Whether the driver has made the next descriptor available.
     #[inline]
     pub(super) fn is_available(&self) -> bool {
+        self.is_available_at(self.avail)
+    }
+
+    /// The same of any position.
+    #[inline]
+    pub(super) fn is_available_at(&self, position: u32) -> bool {
         let size = self.ring.size();
-        let word = self.ring.slot(position::place(self.avail, size)).word();
-        word.turn() == position::available(self.avail, size)
+        let word = self.ring.slot(position::place(position, size)).word();
+        word.turn() == position::available(position, size)
     }
 
     /// Places from here on in which neither the next available nor the next used descriptor wraps.
@@ -111,6 +117,23 @@ impl PackedDevice {
         self.used = self.used.wrapping_add(count);
     }
 
+    /// As [`complete_run`](Self::complete_run), for buffers of which no length is of interest: where the order is
+    /// known, the last one's name, in the first one's place, stands for all (virtio 1.2, 2.8.9).
+    #[inline]
+    pub(super) fn complete_unwritten(&mut self, words: &[Word]) {
+        if !self.options.ring.in_order {
+            return self.complete_run(words);
+        }
+        let Some(last) = words.last() else { return };
+        let size = self.ring.size();
+        let turn = Word::new(0, 0, position::used(self.used, size)).0;
+        self.ring.slot(position::place(self.used, size)).publish(Word(last.0 | turn));
+        #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
+        let count = words.len() as u32;
+        self.avail = self.avail.wrapping_add(count);
+        self.used = self.used.wrapping_add(count);
+    }
+
     /// Hands a chain back, of which `len` bytes were written; or takes note that there is no going on behind it.
     pub(super) fn complete_chain<E>(
         &mut self,
@@ -118,18 +141,32 @@ impl PackedDevice {
         len: u32,
         counters: &QueueCounters,
     ) {
-        let Ok(Walked { id, descs }) = walked else {
-            self.broken = true;
-            counters.dropped(DropCause::RingBroken, 1);
-            return;
-        };
+        match walked {
+            Ok(walked) => {
+                let (slot, word) = self.used_chain(walked, len);
+                slot.publish(word);
+            }
+            Err(_) => self.break_ring(counters),
+        }
+    }
+
+    /// Takes note that there is no going on.
+    #[cold]
+    pub(super) fn break_ring(&mut self, counters: &QueueCounters) {
+        self.broken = true;
+        counters.dropped(DropCause::RingBroken, 1);
+    }
+
+    /// Goes on behind a chain of which `len` bytes were written; what is to be written where, to hand it back.
+    pub(super) fn used_chain(&mut self, Walked { id, descs }: Walked, len: u32) -> (Slot, Word) {
         let size = self.ring.size();
         // WRITE says that `len` means something (virtio 1.2, 2.8.5).
         let written = if len > 0 { flags::DESC_WRITE } else { 0 };
         let word = Word::new(len, id, position::used(self.used, size) | written);
-        self.ring.slot(position::place(self.used, size)).publish(word);
+        let slot = self.ring.slot(position::place(self.used, size));
         self.avail = self.avail.wrapping_add(descs.into());
         self.used = self.used.wrapping_add(descs.into());
+        (slot, word)
     }
 
     /// Whether the loop over a burst is to end.

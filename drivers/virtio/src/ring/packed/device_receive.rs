@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use netbuf::{BURST, Burst, Pool};
-use netdev::QueueCounters;
+use netdev::{Offloads, QueueCounters};
 
 use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
@@ -17,8 +17,9 @@ use super::layout::Word;
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::{self, prefetch, read_once};
-use crate::ring::frame::{ETHERNET_HEADER, HEADER_BYTES, OFFLOAD, gather};
-use crate::ring::split::HEADER_LEN;
+use crate::ring::frame::{asked, gather};
+use crate::ring::header::ASKS;
+use crate::ring::split::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN};
 
 /// A frame in one descriptor, inside one memory region.
 #[derive(Clone, Copy)]
@@ -33,6 +34,8 @@ struct Received<'a> {
     out: &'a mut Burst,
     pool: &'a Pool,
     port: u16,
+    /// What headers may ask for.
+    offloads: Offloads,
     bytes: u64,
 }
 
@@ -54,7 +57,8 @@ impl PackedDevice {
         if !self.begin() || left == 0 {
             return 0;
         }
-        let mut received = Received { out, pool, port, bytes: 0 };
+        let mut received =
+            Received { out, pool, port, offloads: self.options.ring.offloads, bytes: 0 };
         while left > 0 {
             let (found, run) = self.take_run(memory, left, &mut received);
             left -= run;
@@ -94,7 +98,7 @@ impl PackedDevice {
             return (0, 0);
         }
         let run = received.fill(sources);
-        self.complete_run(&words[..run]);
+        self.complete_unwritten(&words[..run]);
         (found, run)
     }
 
@@ -144,8 +148,7 @@ impl PackedDevice {
         let Some(mut packet) = received.pool.alloc() else { return false };
         let indirect = self.options.ring.indirect;
         let mut chain = Chain::new(self.ring, memory, self.avail, Direction::DeviceReads, indirect);
-        let max_frame = self.options.max_frame.into();
-        let gathered = gather(|| chain.next(), received.pool, &mut packet, max_frame);
+        let gathered = gather(&mut chain, received.pool, &mut packet, &self.options);
         let walked = chain.finish();
         match (gathered, &walked) {
             (Ok(len), Ok(_)) => {
@@ -171,8 +174,8 @@ fn translate(memory: &MemoryMap, addr: u64, len: u32) -> Option<NonNull<u8>> {
 }
 
 impl Received<'_> {
-    /// Copies frames into fresh packets, as far as there are any and up to the first whose header asks for what
-    /// was not negotiated; how many.
+    /// Copies frames into fresh packets, and what their headers ask for onto them, as far as there are any and up to
+    /// the first whose header asks for what cannot be; how many.
     #[inline]
     fn fill(&mut self, sources: &[Source]) -> usize {
         let before = self.out.len();
@@ -183,18 +186,19 @@ impl Received<'_> {
         for (source, packet) in sources.iter().zip(&mut self.out[before..]) {
             let (host, len) = (source.host.as_ptr(), source.len - HEADER_LEN);
             // SAFETY: `parse_run` translated `source.len` bytes, more than a header.
-            let asks: u16 = unsafe { read_once(host) };
-            if asks & OFFLOAD != 0 {
-                break;
-            }
-            let room = packet.room();
+            let front: u64 = unsafe { read_once(host) };
             // SAFETY: the packet is as the pool handed it out, and `len` is at most the pool's room: that many
             // bytes behind its headroom are ours alone, since a peer maps none of the memory of a pool that we
             // copy into. Header and frame were translated.
             unsafe {
                 packet.set_received_from(template, len.into());
-                let to = room.add(headroom.into()).as_ptr();
+                let to = packet.room().add(headroom.into()).as_ptr();
                 raw::copy(host.add(HEADER_BYTES), to, len as usize);
+            }
+            if u64::from_le(front) & u64::from(ASKS) != 0 {
+                // SAFETY: as above.
+                let Some(asks) = (unsafe { asked(front, host, len, self.offloads) }) else { break };
+                asks.put_on(packet);
             }
             filled += 1;
             bytes += u64::from(len);

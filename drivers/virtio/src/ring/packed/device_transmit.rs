@@ -1,7 +1,8 @@
 //! Device half, transmit: our packets into the buffers of a driver's receive queue.
 //!
 //! As in receive, a burst goes in runs: the driver's buffers for a run of packets are read, checked and
-//! prefetched before the first copy. A run ends before a packet or a buffer that needs more than that.
+//! prefetched before the first copy. A run ends before a packet or a buffer that needs more than that, which
+//! [`put_odd`](PackedDevice::put_odd) deals with by itself.
 
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -12,13 +13,13 @@ use netdev::{DropCause, QueueCounters};
 
 use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
-use super::frame::{Unscattered, scatter};
 use super::layout::{Word, flags};
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::{self, prefetch};
-use crate::ring::frame::{ETHERNET_HEADER, HEADER_BYTES, put_header};
-use crate::ring::split::HEADER_LEN;
+use crate::ring::frame::{BadChain, Pour, put_header, room};
+use crate::ring::outgoing::Outgoing;
+use crate::ring::split::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN};
 
 /// The shortest frame, as the pool's test takes it.
 const SHORTEST: u16 = 14;
@@ -26,6 +27,27 @@ const _: () = assert!(SHORTEST as u32 == ETHERNET_HEADER);
 
 /// The most that the pool's test for plain packets can tell.
 const MOST: u32 = (1 << 15) - 1;
+
+/// What became of a packet that a run could not take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Odd {
+    /// It is done with: sent, or dropped and counted.
+    Taken,
+    /// It waits for more buffers.
+    Waits,
+}
+
+/// How many of the driver's chains a frame takes.
+enum Fit {
+    /// So many, from the next one on.
+    Chains(u16),
+    /// All that the driver has posted are too small together; whether they are the whole ring.
+    TooSmall { whole: bool },
+    /// So many, of which the last breaks a rule.
+    Bad(u16),
+    /// One does not end.
+    Endless,
+}
 
 /// What a call has sent so far.
 struct Sent {
@@ -67,9 +89,13 @@ impl PackedDevice {
                     break;
                 }
                 // SAFETY: as above.
-                let packet = unsafe { all[taken].assume_init_read() };
+                let packet = unsafe { all[taken].assume_init_mut() };
+                if self.put_odd(memory, packet, &mut sent, counters) == Odd::Waits {
+                    break;
+                }
+                // SAFETY: as above; it is not looked at again.
+                unsafe { all[taken].assume_init_drop() };
                 taken += 1;
-                self.put_odd(memory, &packet, &mut sent, counters);
             }
         }
         // SAFETY: the first `taken` were moved out; the others move to the front and are the burst's again.
@@ -153,7 +179,8 @@ impl PackedDevice {
                     reason = "a segment has at most 65,535 bytes"
                 )]
                 let len = packet.bytes().len() as u32;
-                if !home.is_plain(packet) || len.wrapping_sub(ETHERNET_HEADER) > span {
+                let plain = home.is_plain(packet) && self.options.says_nothing(packet);
+                if !plain || len.wrapping_sub(ETHERNET_HEADER) > span {
                     break;
                 }
                 len
@@ -178,52 +205,107 @@ impl PackedDevice {
         unsafe { storage[..count].assume_init_ref() }
     }
 
-    /// Sends one packet of any shape into the next chain, of any layout. Where it cannot be sent the chain waits
-    /// for the next one.
+    /// Sends one packet of any shape into the next chain, of any layout; where buffers are mergeable, into as many
+    /// as it takes. All of them are looked at before the first byte is written, and the driver sees all or nothing
+    /// (CVE-2021-3748). It is not freed here.
     #[cold]
     fn put_odd(
         &mut self,
         memory: &MemoryMap,
-        packet: &Netbuf,
+        packet: &mut Netbuf,
         sent: &mut Sent,
         counters: &QueueCounters,
-    ) {
-        let len = match sendable(packet, self.options.max_frame) {
-            Ok(len) => len,
-            Err(cause) => return counters.dropped(cause, 1),
+    ) -> Odd {
+        let outgoing = match Outgoing::prepare(packet, &self.options) {
+            Ok(outgoing) => outgoing,
+            Err(cause) => {
+                counters.dropped(cause, 1);
+                return Odd::Taken;
+            }
         };
+        let (chains, good) = match self.fit(memory, outgoing.bytes()) {
+            Fit::Chains(chains) => (chains, Some(outgoing)),
+            Fit::Bad(chains) => (chains, None),
+            Fit::TooSmall { whole: false } if self.options.ring.mergeable => return Odd::Waits,
+            Fit::TooSmall { .. } => {
+                counters.dropped(DropCause::Oversize, 1);
+                return Odd::Taken;
+            }
+            Fit::Endless => {
+                self.break_ring(counters);
+                return Odd::Waits;
+            }
+        };
+        match self.pour(memory, packet, good, chains) {
+            Ok(true) => {
+                sent.packets += 1;
+                sent.bytes += u64::from(outgoing.len);
+            }
+            Ok(false) => counters.dropped(DropCause::BadDescriptor, 1),
+            Err(_) => self.break_ring(counters),
+        }
+        Odd::Taken
+    }
+
+    fn chain<'a>(&self, memory: &'a MemoryMap, position: u32) -> Chain<'a> {
         let indirect = self.options.ring.indirect;
-        let mut chain =
-            Chain::new(self.ring, memory, self.avail, Direction::DeviceWrites, indirect);
-        match scatter(&mut chain, packet) {
-            Ok(()) => {
-                let walked = chain.finish();
-                if walked.is_ok() {
-                    sent.packets += 1;
-                    sent.bytes += u64::from(len);
-                }
-                self.complete_chain(walked, HEADER_LEN + len, counters);
+        Chain::new(self.ring, memory, position, Direction::DeviceWrites, indirect)
+    }
+
+    /// The next chains that have room for so many bytes.
+    fn fit(&self, memory: &MemoryMap, bytes: usize) -> Fit {
+        let size = u32::from(self.ring.size().get());
+        let (mut have, mut chains, mut descs) = (0, 0, 0);
+        loop {
+            let mut chain = self.chain(memory, self.avail.wrapping_add(descs));
+            let found = room(&mut chain, bytes - have);
+            let Ok(walked) = chain.finish() else { return Fit::Endless };
+            chains += 1;
+            descs += u32::from(walked.descs);
+            match found {
+                Ok(room) if have + room >= bytes => return Fit::Chains(chains),
+                Ok(room) => have += room,
+                Err(_) => return Fit::Bad(chains),
             }
-            Err(Unscattered::BadChain) => {
-                let walked = chain.finish();
-                if walked.is_ok() {
-                    counters.dropped(DropCause::BadDescriptor, 1);
-                }
-                self.complete_chain(walked, 0, counters);
+            let whole = descs >= size;
+            let more = !whole && self.is_available_at(self.avail.wrapping_add(descs));
+            if !more || !self.options.ring.mergeable {
+                return Fit::TooSmall { whole };
             }
-            Err(Unscattered::Unsendable(cause)) => counters.dropped(cause, 1),
         }
     }
-}
 
-/// The packet's length, or why it is never sent.
-fn sendable(packet: &Netbuf, max_frame: u16) -> Result<u32, DropCause> {
-    if packet.wants_offload() {
-        return Err(DropCause::Unsupported);
-    }
-    match u32::try_from(packet.len()) {
-        Ok(len) if len < ETHERNET_HEADER => Err(DropCause::Undersize),
-        Ok(len) if len <= max_frame.into() => Ok(len),
-        _ => Err(DropCause::Oversize),
+    /// Hands the next `chains` back with a frame poured over them, or without, where there is none; whether all of it
+    /// found room. They may be others by now than those that were looked at. The first one's words come last, so
+    /// that the driver sees none of them, or all.
+    ///
+    /// # Errors
+    /// One does not end: nobody can say where the next one starts.
+    fn pour(
+        &mut self,
+        memory: &MemoryMap,
+        packet: &Netbuf,
+        outgoing: Option<Outgoing>,
+        chains: u16,
+    ) -> Result<bool, BadChain> {
+        let sent = outgoing.map(|outgoing| (outgoing.header_over(chains), outgoing));
+        let mut pour = sent.as_ref().map(|(header, sent)| Pour::new(header, sent, packet));
+        let mut first = None;
+        for _ in 0..chains {
+            let mut chain = self.chain(memory, self.avail);
+            let len = pour.as_mut().map_or(Ok(0), |pour| pour.fill_chain(&mut chain));
+            let (slot, word) = self.used_chain(chain.finish()?, len.unwrap_or(0));
+            if len.is_err() {
+                pour = None;
+            }
+            match first {
+                None => first = Some((slot, word)),
+                Some(_) => slot.set_word(word),
+            }
+        }
+        if let Some((slot, word)) = first {
+            slot.publish(word);
+        }
+        Ok(pour.is_some_and(|pour| pour.is_done()))
     }
 }

@@ -8,7 +8,6 @@ mod device;
 mod device_receive;
 mod device_transmit;
 mod driver;
-mod frame;
 mod layout;
 mod position;
 

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use super::{Desc, SplitRing, flags};
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
-use crate::ring::frame::{BadChain, Piece};
+use crate::ring::frame::{BadChain, Piece, Walk};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -68,27 +68,6 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// The next buffer, or `None` behind the last.
-    pub(super) fn next(&mut self) -> Result<Option<Piece>, BadChain> {
-        let Some(index) = self.next else { return Ok(None) };
-        if index >= self.size || self.left == 0 {
-            return Err(BadChain);
-        }
-        self.left -= 1;
-        let desc = self.read(index);
-        if desc.flags & flags::DESC_INDIRECT != 0 {
-            self.enter(desc)?;
-            return self.next();
-        }
-        let writable = desc.flags & flags::DESC_WRITE != 0;
-        if desc.len == 0 || writable != (self.direction == Direction::DeviceWrites) {
-            return Err(BadChain);
-        }
-        self.next = (desc.flags & flags::DESC_NEXT != 0).then_some(desc.next);
-        let host = self.memory.translate(desc.addr, desc.len.into()).ok_or(BadChain)?;
-        Ok(Some(Piece { host, len: desc.len as usize }))
-    }
-
     /// Goes on in an indirect table (virtio 1.2, 2.7.5.3): once, and only where it was negotiated. What the ring
     /// would hold behind such a descriptor is an error.
     fn enter(&mut self, desc: Desc) -> Result<(), BadChain> {
@@ -119,5 +98,27 @@ impl<'a> Chain<'a> {
                 Desc::from_words(read_once(at), read_once(at.add(8)))
             },
         }
+    }
+}
+
+impl Walk for Chain<'_> {
+    fn next(&mut self) -> Result<Option<Piece>, BadChain> {
+        let Some(index) = self.next else { return Ok(None) };
+        if index >= self.size || self.left == 0 {
+            return Err(BadChain);
+        }
+        self.left -= 1;
+        let desc = self.read(index);
+        if desc.flags & flags::DESC_INDIRECT != 0 {
+            self.enter(desc)?;
+            return self.next();
+        }
+        let writable = desc.flags & flags::DESC_WRITE != 0;
+        if desc.len == 0 || writable != (self.direction == Direction::DeviceWrites) {
+            return Err(BadChain);
+        }
+        self.next = (desc.flags & flags::DESC_NEXT != 0).then_some(desc.next);
+        let host = self.memory.translate(desc.addr, desc.len.into()).ok_or(BadChain)?;
+        Ok(Some(Piece { host, len: desc.len as usize }))
     }
 }

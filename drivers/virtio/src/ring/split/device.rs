@@ -4,14 +4,13 @@
 //! one direction: [`SplitDevice::receive`] takes frames out of a driver's transmit queue, and
 //! [`SplitDevice::transmit`] puts frames into a driver's receive queue (each in a file of its own).
 //!
-//! Deliberately absent: the notification itself (an eventfd, an interrupt: the caller's), and offloads (a
-//! header that asks for one contradicts the negotiation, and its frame is dropped and counted).
+//! Deliberately absent: the notification itself (an eventfd, an interrupt: the caller's).
 
 use core::mem::MaybeUninit;
 use core::sync::atomic::{Ordering, fence};
 
-use netbuf::BURST;
-use netdev::{Armed, DropCause, QueueCounters};
+use netbuf::{BURST, Checksum, Netbuf};
+use netdev::{Armed, DropCause, Offloads, QueueCounters};
 
 use super::{SplitRing, UsedElem, flags};
 use crate::ring::RingOptions;
@@ -23,10 +22,10 @@ pub const HEADER_LEN: u32 = SHORT_HEADER as u32;
 pub(super) const SHORT_HEADER: u16 = 12;
 
 /// As many bytes, where a `usize` is wanted.
-pub(super) const HEADER_BYTES: usize = SHORT_HEADER as usize;
+pub(in crate::ring) const HEADER_BYTES: usize = SHORT_HEADER as usize;
 
 /// Bytes of an Ethernet header: no frame is shorter.
-pub(super) const ETHERNET_HEADER: u32 = SHORTEST as u32;
+pub(in crate::ring) const ETHERNET_HEADER: u32 = SHORTEST as u32;
 
 /// As many bytes, where a `u16` is wanted.
 pub(super) const SHORTEST: u16 = 14;
@@ -35,11 +34,32 @@ pub(super) const SHORTEST: u16 = 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceOptions {
     /// The ring's features.
+    ///
+    /// [`offloads`](RingOptions::offloads) are named from this side, by what it receives and sends:
+    /// on a driver's transmit queue `RX_CHECKSUM` (`VIRTIO_NET_F_CSUM`) and `RX_LRO` (`HOST_TSO4`, `HOST_TSO6`) say what
+    /// its headers may ask for, and `RX_CHAINS` that such a frame may be larger than a buffer of the pool; on its
+    /// receive queue `TX_CHECKSUM` (`GUEST_CSUM`), `TX_TSO4`, `TX_TSO6` and `TX_USO` (`GUEST_TSO4`, ..) what ours may. One
+    /// value serves both queues. A header that asks for more loses its frame ([`DropCause::BadHeader`]); a packet
+    /// of ours that is to be cut and may not be asked for loses itself ([`DropCause::Unsupported`]), and a partial
+    /// checksum is completed here.
+    ///
+    /// [`mergeable`](RingOptions::mergeable) matters on a driver's receive queue only. Buffers are used in order in
+    /// any case; where [`in_order`](RingOptions::in_order) was negotiated, a run of sent frames is handed back by one
+    /// entry (virtio 1.2, 2.7.9 and 2.8.9).
     pub ring: RingOptions,
     /// The largest frame: L2 header included, FCS excluded. Larger ones are dropped as
-    /// [`DropCause::Oversize`]; received ones that are larger than a buffer of the pool become chains, so set
-    /// it to no more than [`Pool::room`](netbuf::Pool::room) where chains were not asked for.
+    /// [`DropCause::Oversize`], but those of up to 65,550 bytes that are to be cut, where that was negotiated.
+    /// Received ones that are larger than a buffer of the pool become chains, so set it to no more than
+    /// [`Pool::room`](netbuf::Pool::room) where chains were not asked for.
     pub max_frame: u16,
+}
+
+impl DeviceOptions {
+    /// Whether a packet's header says nothing, and so may go the usual way if it is otherwise plain.
+    #[inline]
+    pub(in crate::ring) fn says_nothing(&self, packet: &Netbuf) -> bool {
+        packet.checksum() != Checksum::Valid || !self.ring.offloads.contains(Offloads::TX_CHECKSUM)
+    }
 }
 
 /// Where a ring stands: `GET_VRING_BASE` answers with `avail`, and a restarted ring goes on from here.
@@ -115,17 +135,48 @@ impl SplitDevice {
         }
     }
 
-    /// Hands a burst back: `taken` entries are consumed, and `done` is written and published at once.
+    /// Takes note that `taken` entries are consumed, and writes what is `done` for the next
+    /// [`publish`](Self::publish).
     #[inline]
     pub(super) fn complete(&mut self, taken: usize, done: &Done) {
         self.at.avail = self.at.avail.wrapping_add(count16(taken));
         let elems = done.elems();
-        if elems.is_empty() {
-            return;
-        }
         self.ring.set_used_run(self.at.used, elems);
         self.at.used = self.at.used.wrapping_add(count16(elems.len()));
-        self.ring.store_used_index(self.at.used);
+    }
+
+    /// As [`complete`](Self::complete), for chains of which no length is of interest: where the order is known, the
+    /// last one stands for all (virtio 1.2, 2.7.9).
+    #[inline]
+    pub(super) fn complete_unwritten(&mut self, taken: usize, done: &Done) {
+        if !self.options.ring.in_order {
+            return self.complete(taken, done);
+        }
+        self.at.avail = self.at.avail.wrapping_add(count16(taken));
+        let elems = done.elems();
+        if let Some(&last) = elems.last() {
+            self.ring.set_used(self.at.used, last);
+            self.at.used = self.at.used.wrapping_add(count16(elems.len()));
+        }
+    }
+
+    /// The next entry is consumed, and its chain done, with `len` bytes written: for the next
+    /// [`publish`](Self::publish).
+    pub(super) fn complete_one(&mut self, head: u16, len: u32) {
+        self.at.avail = self.at.avail.wrapping_add(1);
+        // An index beyond the table names no chain.
+        if head < self.ring.size().get() {
+            self.ring.set_used(self.at.used, UsedElem { id: head.into(), len });
+            self.at.used = self.at.used.wrapping_add(1);
+        }
+    }
+
+    /// Lets the driver see all that was written since `before`, at once.
+    #[inline]
+    pub(super) fn publish(&self, before: u16) {
+        if self.at.used != before {
+            self.ring.store_used_index(self.at.used);
+        }
     }
 
     /// Whether the driver wants to be notified of what was published since the last call. Call it once per

@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 
 use arrayvec::ArrayVec;
 use netbuf::{BURST, Burst, Netbuf, Pool, Template};
-use netdev::{DropCause, QueueCounters};
+use netdev::{DropCause, Offloads, QueueCounters};
 
 use super::SplitRing;
 use super::UsedElem;
@@ -19,7 +19,8 @@ use super::device::{Done, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, Spli
 use super::layout::RawDesc;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch, read_once};
-use crate::ring::frame::{OFFLOAD, gather};
+use crate::ring::frame::{asked, gather};
+use crate::ring::header::ASKS;
 
 /// Descriptors that are checked at once.
 const GROUP: usize = 8;
@@ -52,6 +53,8 @@ struct Received<'a> {
     template: Template,
     clean: Template,
     port: u16,
+    /// What headers may ask for.
+    offloads: Offloads,
 }
 
 impl SplitDevice {
@@ -82,6 +85,7 @@ impl SplitDevice {
             template: pool.template(pool.headroom(), port),
             clean: pool.template(pool.headroom(), 0),
             port,
+            offloads: self.options.ring.offloads,
         };
         let mut done = Done::new();
         let mut taken = 0;
@@ -93,7 +97,9 @@ impl SplitDevice {
                 taken += 1;
             }
         }
-        self.complete(taken, &done);
+        let published = self.at.used;
+        self.complete_unwritten(taken, &done);
+        self.publish(published);
         let (kept, bytes) = (received.kept, received.bytes);
         out.truncate(before + kept);
         if kept > 0 {
@@ -197,7 +203,7 @@ impl SplitDevice {
         let packet = &mut received.packets[received.kept];
         let mut chain =
             Chain::new(self.ring, memory, head, Direction::DeviceReads, self.options.ring.indirect);
-        match gather(|| chain.next(), pool, packet, self.options.max_frame.into()) {
+        match gather(&mut chain, pool, packet, &self.options) {
             Ok(len) => {
                 packet.set_port(received.port);
                 received.kept += 1;
@@ -312,7 +318,7 @@ impl Received<'_> {
             }
         }
         let count = alike.excess.len();
-        if asks & OFFLOAD != 0 {
+        if asks & ASKS != 0 {
             return self.fill_again(alike);
         }
         self.kept += count;
@@ -320,7 +326,7 @@ impl Received<'_> {
         count
     }
 
-    /// As [`fill`](Self::fill), where one of the headers was found to ask: that one is looked for.
+    /// As [`fill`](Self::fill), where one of the headers was found to ask for something.
     #[cold]
     #[inline(never)]
     fn fill_again(&mut self, alike: &Alike<'_>) -> usize {
@@ -331,8 +337,8 @@ impl Received<'_> {
         self.fill(alike.sources())
     }
 
-    /// Copies frames into the next packets, up to the first whose header asks for what was not negotiated; how
-    /// many.
+    /// Copies frames into the next packets, and what their headers ask for onto them, up to the first whose header
+    /// asks for what cannot be; how many.
     #[inline(never)]
     fn fill(&mut self, sources: impl Iterator<Item = Source>) -> usize {
         let (mut filled, mut bytes) = (0, 0);
@@ -340,9 +346,14 @@ impl Received<'_> {
             let (host, len) = (source.host, source.len);
             let room = packet.room();
             // SAFETY: more than a header was translated.
-            let asks: u16 = unsafe { read_once(host) };
-            if asks & OFFLOAD != 0 {
-                break;
+            let front: u64 = unsafe { read_once(host) };
+            let mut asks = None;
+            if u64::from_le(front) & u64::from(ASKS) != 0 {
+                // SAFETY: as above.
+                asks = unsafe { asked(front, host, len, self.offloads) };
+                if asks.is_none() {
+                    break;
+                }
             }
             // SAFETY: the packet is as the pool handed it out, and `len` is at most the pool's room: that many
             // bytes behind its headroom are ours alone, since a peer maps none of the memory of a pool that we
@@ -351,6 +362,9 @@ impl Received<'_> {
                 packet.set_received_from(self.template, len.into());
                 let to = room.add(self.headroom.into()).as_ptr();
                 raw::copy(host.add(HEADER_BYTES), to, len as usize);
+            }
+            if let Some(asks) = asks {
+                asks.put_on(packet);
             }
             filled += 1;
             bytes += u64::from(len);

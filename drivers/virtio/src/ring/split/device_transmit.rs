@@ -1,7 +1,8 @@
 //! Device half, transmit: our packets into the buffers of a driver's receive queue.
 //!
 //! As in receive, a burst goes in runs: the driver's buffers for a run of packets are read, checked and
-//! prefetched before the first copy. A run ends before a packet or a buffer that needs more than that.
+//! prefetched before the first copy. A run ends before a packet or a buffer that needs more than that, which
+//! [`put_odd`](SplitDevice::put_odd) deals with by itself.
 
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -17,7 +18,8 @@ use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, S
 use super::layout::RawDesc;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch};
-use crate::ring::frame::{HEADER, put_header};
+use crate::ring::frame::{BadChain, Pour, put_header, room};
+use crate::ring::outgoing::Outgoing;
 
 /// Packets that are matched at once.
 const GROUP: usize = 8;
@@ -29,17 +31,25 @@ const MOST: u16 = (1 << 15) - 1;
 struct Sent {
     packets: usize,
     bytes: u64,
-    done: Done,
 }
 
-/// What became of a packet and a chain that the run could not take.
-enum Scattered {
-    /// Sent, this many bytes with the header.
-    Sent(u32),
-    /// Both are lost: the chain breaks a rule.
-    BadChain,
-    /// The packet cannot be sent; the chain waits for the next.
-    Unsendable(DropCause),
+/// What became of a packet that a run could not take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Odd {
+    /// It is done with: sent, or dropped and counted.
+    Taken,
+    /// It waits for more buffers.
+    Waits,
+}
+
+/// How many of the driver's chains a frame takes.
+enum Fit {
+    /// So many, from the next one on.
+    Chains(u16),
+    /// All that the driver has posted are too small together.
+    TooSmall,
+    /// So many, of which the last breaks a rule.
+    Bad(u16),
 }
 
 impl SplitDevice {
@@ -55,12 +65,10 @@ impl SplitDevice {
         counters: &QueueCounters,
     ) -> usize {
         let total = packets.len();
-        let posted = self.available(counters).min(total);
-        if posted == 0 {
+        let mut posted = self.available(counters);
+        if posted == 0 || total == 0 {
             return 0;
         }
-        let heads = &mut [0; BURST][..posted];
-        self.ring.avail_run(self.at.avail, heads);
         let source = packets.as_mut_ptr();
         // SAFETY: the burst has `total` packets. From here on they are owned by this function: each is moved out
         // of `all` once, in order, and the others go back to the burst at the end.
@@ -68,29 +76,67 @@ impl SplitDevice {
             packets.set_len(0);
             slice::from_raw_parts_mut(source.cast::<MaybeUninit<Netbuf>>(), total)
         };
-        let mut sent = Sent { packets: 0, bytes: 0, done: Done::new() };
-        let (mut taken, mut used) = (0, 0);
-        while let (Some(_), Some(&head)) = (all.get(taken), heads.get(used)) {
+        let (mut sent, published) = (Sent { packets: 0, bytes: 0 }, self.at.used);
+        let mut taken = 0;
+        while taken < total && posted > 0 {
             // SAFETY: packets from `taken` on were not moved out; a run moves out those that it counts.
-            let run = unsafe { self.put_run(memory, &mut all[taken..], &heads[used..], &mut sent) };
+            let run = unsafe { self.put_runs(memory, &mut all[taken..], posted, &mut sent) };
             taken += run;
-            used += run;
-            if run == 0 {
-                // SAFETY: as above.
-                let packet = unsafe { all[taken].assume_init_read() };
-                taken += 1;
-                used += usize::from(self.put_odd(memory, &packet, head, &mut sent, counters));
+            posted -= run;
+            if taken == total || posted == 0 {
+                break;
             }
+            let before = self.at.avail;
+            // SAFETY: as above.
+            let packet = unsafe { all[taken].assume_init_mut() };
+            if self.put_odd(memory, packet, posted, &mut sent, counters) == Odd::Waits {
+                break;
+            }
+            // SAFETY: as above; it is not looked at again.
+            unsafe { all[taken].assume_init_drop() };
+            taken += 1;
+            posted -= usize::from(self.at.avail.wrapping_sub(before));
         }
         // SAFETY: the first `taken` were moved out; the others move to the front and are the burst's again.
         unsafe {
-            ptr::copy(source.add(taken), source, total - taken);
+            if taken < total {
+                ptr::copy(source.add(taken), source, total - taken);
+            }
             packets.set_len(total - taken);
         }
-        self.complete(used, &sent.done);
+        self.publish(published);
         if sent.packets > 0 {
             counters.burst(sent.packets, sent.bytes);
         }
+        taken
+    }
+
+    /// Sends and frees leading packets, run by run, as far as the usual way goes; how many. As many entries are
+    /// consumed, of `posted`.
+    ///
+    /// # Safety
+    /// As [`put_run`](Self::put_run).
+    #[inline]
+    unsafe fn put_runs(
+        &mut self,
+        memory: &MemoryMap,
+        packets: &mut [MaybeUninit<Netbuf>],
+        posted: usize,
+        sent: &mut Sent,
+    ) -> usize {
+        let heads = &mut [0; BURST][..posted.min(packets.len())];
+        self.ring.avail_run(self.at.avail, heads);
+        let (mut done, mut taken) = (Done::new(), 0);
+        while taken < heads.len() {
+            let (packets, heads) = (&mut packets[taken..], &heads[taken..]);
+            // SAFETY: the caller's promise; those that were sent are not looked at again.
+            let run = unsafe { self.put_run(memory, packets, heads, sent, &mut done) };
+            if run == 0 {
+                break;
+            }
+            taken += run;
+        }
+        self.complete(taken, &done);
         taken
     }
 
@@ -106,6 +152,7 @@ impl SplitDevice {
         packets: &mut [MaybeUninit<Netbuf>],
         heads: &[u16],
         sent: &mut Sent,
+        done: &mut Done,
     ) -> usize {
         // SAFETY: initialised (see above).
         let run = unsafe { packets.assume_init_mut() };
@@ -114,7 +161,7 @@ impl SplitDevice {
         let Some(class) = Class::of(len, SHORTEST, self.options.max_frame) else { return 0 };
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let region = memory.nearby();
-        let place = sent.done.free();
+        let place = done.free();
         let count = match_groups(&self.ring, region, &home, class, run, heads, &mut storage, place);
         // SAFETY: `match_groups` has written so many.
         let offsets = unsafe { storage[..count].assume_init_ref() };
@@ -122,7 +169,7 @@ impl SplitDevice {
         let clean = home.template(headroom, 0);
         let matched = Matched { region, headroom, clean, offsets };
         let (taken, bytes) = match (count, class.blocks) {
-            (0, _) => self.put_each(memory, &home, run, heads, &mut sent.done),
+            (0, _) => self.put_each(memory, &home, run, heads, done),
             (_, 2) => put_alike::<2>(&matched, run),
             (_, 4) => put_alike::<4>(&matched, run),
             (_, 8) => put_alike::<8>(&matched, run),
@@ -133,7 +180,7 @@ impl SplitDevice {
         // SAFETY: plain packets of `home`, cleaned where they were sent, and given up by the caller; so many
         // elements were written.
         unsafe {
-            sent.done.written(taken);
+            done.written(taken);
             home.free_clean(&packets[..taken]);
         }
         taken
@@ -190,7 +237,8 @@ impl SplitDevice {
                 reason = "a segment has at most 65,535 bytes"
             )]
             let len = packet.bytes().len() as u32;
-            if !home.is_plain(packet) || len.wrapping_sub(ETHERNET_HEADER) > span {
+            let plain = home.is_plain(packet) && self.options.says_nothing(packet);
+            if !plain || len.wrapping_sub(ETHERNET_HEADER) > span {
                 break;
             }
             let Some(desc) = ring.head_desc(head) else { break };
@@ -212,69 +260,106 @@ impl SplitDevice {
         unsafe { storage[..count].assume_init_ref() }
     }
 
-    /// Sends one packet of any shape; whether that used the chain up.
+    /// Sends one packet of any shape into the next chain, of any layout; where buffers are mergeable, into as many
+    /// of the `posted` ones as it takes. All of them are looked at before the first byte is written, and the driver
+    /// sees all or nothing (CVE-2021-3748). It is not freed here.
     #[cold]
     fn put_odd(
-        &self,
+        &mut self,
         memory: &MemoryMap,
-        packet: &Netbuf,
-        head: u16,
+        packet: &mut Netbuf,
+        posted: usize,
         sent: &mut Sent,
         counters: &QueueCounters,
-    ) -> bool {
-        match self.put_chain(memory, packet, head) {
-            Scattered::Sent(len) => {
-                sent.done.push(head, len);
-                sent.packets += 1;
-                sent.bytes += u64::from(len - HEADER_LEN);
-                true
-            }
-            Scattered::BadChain => {
-                if head < self.ring.size().get() {
-                    sent.done.push(head, 0);
-                }
-                counters.dropped(DropCause::BadDescriptor, 1);
-                true
-            }
-            Scattered::Unsendable(cause) => {
+    ) -> Odd {
+        let outgoing = match Outgoing::prepare(packet, &self.options) {
+            Ok(outgoing) => outgoing,
+            Err(cause) => {
                 counters.dropped(cause, 1);
-                false
+                return Odd::Taken;
             }
+        };
+        let (chains, poured) = match self.fit(memory, outgoing.bytes(), posted) {
+            Fit::Chains(chains) => (chains, self.pour(memory, packet, outgoing, chains)),
+            Fit::Bad(chains) => (chains, Err(BadChain)),
+            Fit::TooSmall if self.options.ring.mergeable && posted < self.entries() => {
+                return Odd::Waits;
+            }
+            Fit::TooSmall => {
+                counters.dropped(DropCause::Oversize, 1);
+                return Odd::Taken;
+            }
+        };
+        if poured.is_ok() {
+            sent.packets += 1;
+            sent.bytes += u64::from(outgoing.len);
+        } else {
+            // Some of them may say already that they were written, in the ring, but that was not published.
+            (0..chains).for_each(|_| self.complete_one(self.ring.avail(self.at.avail), 0));
+            counters.dropped(DropCause::BadDescriptor, 1);
         }
+        Odd::Taken
     }
 
-    /// Sends one packet of any shape into a chain of any layout.
-    fn put_chain(&self, memory: &MemoryMap, packet: &Netbuf, head: u16) -> Scattered {
-        let len = packet.len();
-        if packet.wants_offload() {
-            return Scattered::Unsendable(DropCause::Unsupported);
-        }
-        if len < ETHERNET_HEADER as usize {
-            return Scattered::Unsendable(DropCause::Undersize);
-        }
-        if len > usize::from(self.options.max_frame) {
-            return Scattered::Unsendable(DropCause::Oversize);
-        }
-        if head >= self.ring.size().get() {
-            return Scattered::BadChain;
-        }
-        let chain = Chain::new(
-            self.ring,
-            memory,
-            head,
-            Direction::DeviceWrites,
-            self.options.ring.indirect,
-        );
-        let mut scatter = Scatter { chain, to: core::ptr::null_mut(), left: 0 };
-        for bytes in core::iter::once(&HEADER[..]).chain(packet.segments()) {
-            if let Err(end) = scatter.write(bytes) {
-                return end;
+    fn entries(&self) -> usize {
+        self.ring.size().get().into()
+    }
+
+    /// The chains, of the next `posted` ones, that have room for so many bytes.
+    fn fit(&self, memory: &MemoryMap, bytes: usize, posted: usize) -> Fit {
+        let most = if self.options.ring.mergeable { posted } else { 1 };
+        let (mut have, mut chains) = (0, 0);
+        while usize::from(chains) < most {
+            let head = self.ring.avail(self.at.avail.wrapping_add(chains));
+            let found =
+                self.chain(memory, head).and_then(|mut chain| room(&mut chain, bytes - have));
+            chains += 1;
+            match found {
+                Ok(room) if have + room >= bytes => return Fit::Chains(chains),
+                Ok(room) => have += room,
+                Err(_) => return Fit::Bad(chains),
             }
         }
-        match u32::try_from(len) {
-            Ok(len) => Scattered::Sent(HEADER_LEN + len),
-            Err(_) => Scattered::Unsendable(DropCause::Oversize),
+        Fit::TooSmall
+    }
+
+    /// The chain that starts at `head`, whatever the driver wrote there.
+    fn chain<'a>(&self, memory: &'a MemoryMap, head: u16) -> Result<Chain<'a>, BadChain> {
+        if head >= self.ring.size().get() {
+            return Err(BadChain);
         }
+        let indirect = self.options.ring.indirect;
+        Ok(Chain::new(self.ring, memory, head, Direction::DeviceWrites, indirect))
+    }
+
+    /// Writes a frame over the next `chains`, and on success completes them. They may be others by now than those
+    /// that were found to have room: then the frame is lost.
+    fn pour(
+        &mut self,
+        memory: &MemoryMap,
+        packet: &Netbuf,
+        outgoing: Outgoing,
+        chains: u16,
+    ) -> Result<(), BadChain> {
+        let header = outgoing.header_over(chains);
+        let mut pour = Pour::new(&header, &outgoing, packet);
+        let before = self.at;
+        for _ in 0..chains {
+            let head = self.ring.avail(self.at.avail);
+            let len = self.chain(memory, head).and_then(|mut chain| pour.fill_chain(&mut chain));
+            match len {
+                Ok(len) => self.complete_one(head, len),
+                Err(bad) => {
+                    self.at = before;
+                    return Err(bad);
+                }
+            }
+        }
+        if !pour.is_done() {
+            self.at = before;
+            return Err(BadChain);
+        }
+        Ok(())
     }
 }
 
@@ -383,36 +468,4 @@ fn put_alike<const BLOCKS: usize>(matched: &Matched<'_>, packets: &mut [Netbuf])
         }
     }
     (matched.offsets.len(), bytes)
-}
-
-/// Bytes written over the buffers of a chain.
-struct Scatter<'a> {
-    chain: Chain<'a>,
-    /// The rest of the current buffer: `left` bytes.
-    to: *mut u8,
-    left: usize,
-}
-
-impl Scatter<'_> {
-    /// Writes all of `bytes`, or says why the chain ended first.
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Scattered> {
-        while !bytes.is_empty() {
-            if self.left == 0 {
-                match self.chain.next() {
-                    Ok(Some(piece)) => (self.to, self.left) = (piece.host.as_ptr(), piece.len),
-                    Ok(None) => return Err(Scattered::Unsendable(DropCause::Oversize)),
-                    Err(_) => return Err(Scattered::BadChain),
-                }
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(self.left));
-            // SAFETY: the walk translated the buffer, of which `left >= now.len()` bytes remain; `bytes` is ours.
-            unsafe {
-                raw::copy(now.as_ptr(), self.to, now.len());
-                self.to = self.to.add(now.len());
-            }
-            self.left -= now.len();
-            bytes = later;
-        }
-        Ok(())
-    }
 }

@@ -8,5 +8,6 @@ mod driver;
 mod layout;
 
 pub use device::{DeviceOptions, HEADER_LEN, Indexes, SplitDevice};
+pub(super) use device::{ETHERNET_HEADER, HEADER_BYTES};
 pub use driver::{SplitReceive, SplitTransmit, ring_bytes};
 pub use layout::{Desc, RingSize, SplitRing, UsedElem, flags};
