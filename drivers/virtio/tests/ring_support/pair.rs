@@ -29,7 +29,7 @@ impl Machine {
         let most = RingSize::new(MOST).unwrap();
         let ring = ring_bytes(most) + table_bytes(most);
         Self {
-            guest_pool: super::pool(700),
+            guest_pool: super::pool(1000),
             host_pool: super::pool(200),
             memory: DeviceMemory::from_heap(2 * ring),
         }
