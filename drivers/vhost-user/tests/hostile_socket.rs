@@ -251,7 +251,7 @@ fn events_that_are_no_eventfds() {
 #[test]
 fn features_never_offered() {
     let mut bench = Bench::new("features");
-    for bit in [0u64, 15, 26, 35, 63] {
+    for bit in [0u64, 7, 11, 26, 40, 63] {
         bench.expect_quickly(Violation::Features(1 << bit), |_, peer| {
             peer.send_u64(Request::SetFeatures, FEATURES | 1 << bit);
         });

@@ -35,8 +35,8 @@ use crate::monitor::Monitor;
 const RINGS: RingLimits = RingLimits { min: 1, max: 1 << 15 };
 /// Pairs of queues.
 const QUEUE_PAIRS: u16 = 1;
-/// What both directions can do with more than one segment.
-const OFFLOADS: Offloads = Offloads::TX_CHAINS.union(Offloads::RX_CHAINS);
+/// What both directions can do.
+const OFFLOADS: Offloads = Offer::OFFLOADS;
 
 /// A vhost-user back end that is not running. Its socket is there from the beginning.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl VhostUserBackend {
         if !missing.is_empty() {
             return Err(StartFailure::RingFeatures(missing));
         }
-        let missing = config.offloads - OFFLOADS;
+        let missing = Offer::missing(config.offloads);
         if !missing.is_empty() {
             return Err(StartFailure::Offloads(missing));
         }

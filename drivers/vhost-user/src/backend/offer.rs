@@ -1,7 +1,8 @@
 //! What our back end offers to a front end: only what it does.
 
-use netdev::{Config, RingFeatures, RingFormat};
+use netdev::{Config, Offloads, RingFeatures, RingFormat};
 use virtio::features::Features;
+use virtio::ring::RingOptions;
 
 use crate::message::{feature, protocol};
 
@@ -18,12 +19,37 @@ pub(crate) struct Offer {
     pub(crate) max_frame: u16,
     /// What the rings can be.
     pub(crate) ring_format: RingFormat,
+    /// What the port was asked to do.
+    offloads: Offloads,
+}
+
+/// What each offload of the port lets a front end accept, beside checksums in the same direction, on which it rests
+/// (virtio 1.2, 5.1.3.1). What the port receives the driver sends: it calls the port's `RX` its own `HOST`.
+const CUTTING: [(Offloads, Features); 4] = [
+    (Offloads::RX_LRO, Features::HOST_TSO4.union(Features::HOST_TSO6)),
+    (Offloads::TX_TSO4, Features::GUEST_TSO4),
+    (Offloads::TX_TSO6, Features::GUEST_TSO6),
+    (Offloads::TX_USO, Features::GUEST_USO4.union(Features::GUEST_USO6)),
+];
+
+/// The same of checksums.
+const CHECKSUMS: [(Offloads, Features); 2] =
+    [(Offloads::RX_CHECKSUM, Features::CSUM), (Offloads::TX_CHECKSUM, Features::GUEST_CSUM)];
+
+/// The checksum offload that a cutting one rests on.
+const fn basis(cutting: Offloads) -> Offloads {
+    if cutting.contains(Offloads::RX_LRO) { Offloads::RX_CHECKSUM } else { Offloads::TX_CHECKSUM }
 }
 
 impl Offer {
     /// What the rings can do.
-    pub(crate) const RING_FEATURES: RingFeatures =
-        RingFeatures::EVENT_IDX.union(RingFeatures::INDIRECT);
+    pub(crate) const RING_FEATURES: RingFeatures = RingFeatures::EVENT_IDX
+        .union(RingFeatures::INDIRECT)
+        .union(RingFeatures::IN_ORDER)
+        .union(RingFeatures::MERGEABLE);
+
+    /// What the port can do.
+    pub(crate) const OFFLOADS: Offloads = Offloads::all().difference(Offloads::RSS_HASH);
 
     /// What we offer for frames up to `max_frame`.
     pub(crate) fn new(queue_pairs: u16, max_frame: u16, config: &Config) -> Self {
@@ -36,6 +62,7 @@ impl Offer {
             // QEMU passes `host_mtu=` on only where the back end has MTU.
             features: (Features::VERSION_1
                 | Features::of_ring(Self::RING_FEATURES - config.ring_features_off)
+                | Self::offloading(config.offloads)
                 | Features::MTU
                 | packed)
                 .bits()
@@ -44,6 +71,76 @@ impl Offer {
             queue_pairs,
             max_frame,
             ring_format,
+            offloads: config.offloads,
         }
+    }
+
+    /// What of `asked` cannot be had: a merged frame is larger than any buffer, and so needs chains.
+    pub(crate) fn missing(asked: Offloads) -> Offloads {
+        let chains = asked.contains(Offloads::RX_CHAINS);
+        let missing = asked - Self::OFFLOADS;
+        if chains { missing } else { missing | asked & Offloads::RX_LRO }
+    }
+
+    /// The bits that offer these.
+    fn offloading(offloads: Offloads) -> Features {
+        let cutting = CUTTING.iter().filter(|(offload, _)| offloads.contains(*offload));
+        let needed = cutting.clone().fold(offloads, |all, (offload, _)| all | basis(*offload));
+        let checksums = CHECKSUMS.iter().filter(|(offload, _)| needed.contains(*offload));
+        checksums.chain(cutting).fold(Features::empty(), |all, (_, bits)| all | *bits)
+    }
+
+    /// What `features`, as a front end accepted them, mean for its rings.
+    pub(crate) fn ring_options(&self, features: Features) -> RingOptions {
+        // (Chains are the port's alone.)
+        let ours = self.offloads & (Offloads::RX_CHAINS | Offloads::TX_CHAINS);
+        let checksums = CHECKSUMS.iter().filter(|(_, bits)| features.contains(*bits));
+        let checksums = checksums.fold(Offloads::empty(), |all, (offload, _)| all | *offload);
+        let cutting = CUTTING.iter().filter(|(offload, bits)| {
+            checksums.contains(basis(*offload)) && features.intersects(*bits)
+        });
+        let offloads = cutting.fold(ours | checksums, |all, (offload, _)| all | *offload);
+        RingOptions { offloads, ..features.ring_options() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(offloads: Offloads) -> Offer {
+        Offer::new(1, 1518, &Config { offloads, ..Config::default() })
+    }
+
+    /// Who accepts all that is offered gets what was asked for, and who accepts nothing gets nothing.
+    #[test]
+    fn each_offload_is_offered_where_it_was_asked_for_with_what_it_rests_on() {
+        let bits = |offloads| Features::from_bits_retain(offer(offloads).features);
+        let none = bits(Offloads::empty());
+        for (asked, offered) in [
+            (Offloads::RX_CHECKSUM, Features::CSUM),
+            (Offloads::TX_CHECKSUM, Features::GUEST_CSUM),
+            (Offloads::RX_LRO, Features::CSUM | Features::HOST_TSO4 | Features::HOST_TSO6),
+            (Offloads::TX_TSO4, Features::GUEST_CSUM | Features::GUEST_TSO4),
+            (Offloads::TX_TSO6, Features::GUEST_CSUM | Features::GUEST_TSO6),
+            (Offloads::TX_USO, Features::GUEST_CSUM | Features::GUEST_USO4 | Features::GUEST_USO6),
+            (Offloads::RX_CHAINS | Offloads::TX_CHAINS, Features::empty()),
+        ] {
+            assert_eq!(bits(asked) - none, offered, "{asked}");
+            let offer = offer(asked);
+            assert!(offer.ring_options(bits(asked)).offloads.contains(asked), "{asked}");
+            let refused = offer.ring_options(none).offloads;
+            assert_eq!(refused, asked & (Offloads::RX_CHAINS | Offloads::TX_CHAINS));
+            // Cutting without checksums is not to be accepted (virtio 1.2, 5.1.3.1).
+            let alone = bits(asked) - Features::CSUM - Features::GUEST_CSUM;
+            assert_eq!(offer.ring_options(alone).offloads, refused, "{asked}");
+        }
+    }
+
+    #[test]
+    fn merged_frames_are_not_to_be_had_without_chains() {
+        assert_eq!(Offer::missing(Offloads::RX_LRO), Offloads::RX_LRO);
+        assert_eq!(Offer::missing(Offer::OFFLOADS), Offloads::empty());
+        assert_eq!(Offer::missing(Offloads::all()), Offloads::RSS_HASH);
     }
 }

@@ -333,8 +333,8 @@ impl Session {
         let features = Features::from_bits_retain(features);
         let packed = features.contains(Features::RING_PACKED);
         let suits = packed || self.offer.ring_format != RingFormat::Packed;
-        let device =
-            DeviceOptions { ring: features.ring_options(), max_frame: self.offer.max_frame };
+        let ring = self.offer.ring_options(features);
+        let device = DeviceOptions { ring, max_frame: self.offer.max_frame };
         let usable = features.contains(Features::VERSION_1) && suits;
         usable.then_some(RingOptions { packed, device })
     }
