@@ -10,16 +10,13 @@ use eventloop::{EventLoop, Sleeper};
 use netbuf::DeviceMemory;
 use netdev::{Device, WakeSource};
 use plat_kvm::{ExitCode, MmioSlot, Pci};
-use virtio::net::VirtioNet;
+use virtio::net::{RingMemory, VirtioNet};
 use virtio::transport::{BusDevice, DeviceType, MmioDevice, PciDevice, PciRegions};
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use crate::Error;
 use crate::machine::Machine;
 use crate::params::{IdlePolicy, Params};
-
-/// Largest ring that is used, in entries: more than any network device of a VMM offers.
-const MAX_RING: u16 = 1024;
 
 /// What the monitor passes besides parameters of the function.
 const PLATFORM_KEY: &str = "virtio_mmio.device";
@@ -189,8 +186,7 @@ fn open_mmio(slot: MmioSlot, port: usize) -> Result<MmioDevice, Error> {
 }
 
 fn network(transport: BusDevice, port: usize) -> Result<Box<dyn Device>, Error> {
-    let bytes = VirtioNet::<BusDevice>::ring_bytes(MAX_RING, MAX_RING).unwrap_or(0);
-    let memory = device_memory(bytes)?;
+    let memory = RingMemory::from_source(|bytes| device_memory(bytes).ok());
     VirtioNet::open(transport, memory)
         .map_err(|error| Error::Open { port, reason: error.reason.to_string() })
 }

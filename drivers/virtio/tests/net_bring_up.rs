@@ -94,7 +94,7 @@ fn queue_size_0_1_3_32769() {
             device_says(fake.open().err().unwrap(), what);
         }
     }
-    let mut bench = Bench::new(Fake::with(|registers| registers.queue_sizes = [1, 1]));
+    let mut bench = Bench::new(Fake::with(|registers| registers.queue_sizes = vec![1, 1]));
     bench.assert_flows();
     bench.assert_stops();
 }

@@ -68,7 +68,7 @@ impl Rig for Peer {
         let features = self.features;
         self.fake = Fake::with(|registers| {
             registers.features = features.bits();
-            registers.queue_sizes = [256, 256];
+            registers.queue_sizes = vec![256; 2];
         });
         (self.taken, self.done, self.held) = ([0; 2], [0; 2], None);
         Box::new(self.fake.open().unwrap())
@@ -83,6 +83,7 @@ impl Rig for Peer {
         unsafe {
             let at = desc.addr as *mut u8;
             at.write_bytes(0, HEADER);
+            at.add(10).write(1);
             at.add(HEADER).copy_from_nonoverlapping(frame.as_ptr(), frame.len());
         }
         self.finish(0, head, (HEADER + frame.len()) as u32);

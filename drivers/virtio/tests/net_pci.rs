@@ -130,7 +130,7 @@ fn a_device_by_the_rules() {
     // queue_notify_off is 3 and the multiplier 4: the register is at 12.
     // SAFETY: inside the BAR.
     unsafe { space.register(COMMON + 30).write_volatile(3) };
-    device.doorbell(1).unwrap().ring();
+    device.doorbell(1, false).unwrap().ring(1 | 7 << 16);
     // SAFETY: inside the BAR.
     let (rung, selected) = unsafe {
         (space.register(NOTIFY + 12).read_volatile(), space.register(COMMON + 22).read_volatile())
@@ -219,10 +219,11 @@ fn notify_multiplier_odd_or_huge() {
         let mut device = space.open();
         // SAFETY: inside the BAR.
         unsafe { space.register(COMMON + 30).write_volatile(0xffff) };
-        assert!(device.doorbell(0).is_err());
+        assert!(device.doorbell(0, false).is_err());
+        assert!(device.doorbell(0, true).is_err());
         device.notify(0);
         // SAFETY: inside the BAR.
         unsafe { space.register(COMMON + 30).write_volatile(0) };
-        assert!(device.doorbell(0).is_ok());
+        assert!(device.doorbell(0, false).is_ok());
     }
 }

@@ -202,7 +202,7 @@ impl Transport for VhostUserFrontend {
 pub struct EventDoorbell(Rc<Event>);
 
 impl Doorbell for EventDoorbell {
-    fn ring(&mut self) {
+    fn ring(&mut self, _data: u32) {
         self.0.signal();
     }
 }
@@ -210,7 +210,8 @@ impl Doorbell for EventDoorbell {
 impl DoorbellTransport for VhostUserFrontend {
     type Doorbell = EventDoorbell;
 
-    fn doorbell(&mut self, queue: u16) -> Result<EventDoorbell, &'static str> {
+    /// An eventfd carries no data; the front end passes `VIRTIO_F_NOTIFICATION_DATA` on to nobody.
+    fn doorbell(&mut self, queue: u16, _data: bool) -> Result<EventDoorbell, &'static str> {
         let line = self.line.borrow();
         let queue = line.queues.get(usize::from(queue)).ok_or("there is no such queue")?;
         Ok(EventDoorbell(Rc::clone(&queue.kick)))

@@ -131,14 +131,10 @@ impl VirtioUser {
     /// What would be in force if the peer were there, or why not even then.
     fn expect(&self, config: &Config, pool: &Pool) -> Result<Info, StartFailure> {
         let offered = self.info();
-        let mut features = self.line.borrow().device_features();
-        if config.ring_format == RingFormat::Packed {
-            // The peer that comes may well have them.
-            features |= Features::RING_PACKED.bits();
-        }
-        features |= Features::of_ring(config.ring_features).bits();
+        // The peer that comes may well have all that is passed on.
+        let features = Features::from_bits_retain(self.line.borrow().device_features());
         let offer = Offer {
-            features: Features::from_bits_retain(features),
+            features: features | PASSED_ON,
             mac: Some(offered.mac),
             mtu: None,
             pairs: offered.rx_queues,
@@ -147,8 +143,7 @@ impl VirtioUser {
         };
         let limits = Limits { headroom: pool.headroom(), room: pool.room() };
         let agreed = negotiate(&offer, config, &limits)?;
-        let bytes = VirtioNet::<VhostUserFrontend>::ring_bytes(agreed.rx_ring, agreed.tx_ring);
-        if bytes.is_none_or(|bytes| bytes > self.ring_memory) {
+        if agreed.ring_bytes().is_none_or(|bytes| bytes > self.ring_memory) {
             return Err(StartFailure::NoMemory);
         }
         let (needed, available) = (agreed.rx_ring.into(), pool.available());
@@ -175,7 +170,9 @@ impl Device for VirtioUser {
         // The peer has a say in the rings' format, and another one may come.
         let (mac, ring_format) = (self.line.borrow().mac, RingFormat::Any);
         let ring_features = PASSED_ON.usable_ring_features();
-        Info { driver: "virtio-user", mac, ring_format, ring_features, ..self.device.info() }
+        let offloads = PASSED_ON.offloads();
+        let device = self.device.info();
+        Info { driver: "virtio-user", mac, ring_format, ring_features, offloads, ..device }
     }
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {

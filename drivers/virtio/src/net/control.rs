@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use netdev::{Control, Device, Link, MacAddress, RxQueue, TxQueue};
 
 use super::VirtioNet;
-use super::bring_up::reset;
+use super::bring_up::end;
 use super::config_space::read_link_up;
 use super::running::Running;
 use crate::features::{Features, Negotiated};
@@ -41,12 +41,7 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
         rx: Vec<Box<dyn RxQueue>>,
         tx: Vec<Box<dyn TxQueue>>,
     ) -> Box<dyn Device> {
-        if reset(&mut self.device.transport).is_ok() {
-            // SAFETY: the device has just confirmed its reset.
-            unsafe { self.running.reset() };
-        } else {
-            self.running.lost();
-        }
+        end(&mut self.device.transport, &self.running);
         drop((rx, tx));
         Box::new(self.device)
     }

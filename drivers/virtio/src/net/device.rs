@@ -4,30 +4,38 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use netbuf::{DeviceMemory, Pool};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use netbuf::Pool;
 use netdev::{Config, Device, Info, MacAddress, Port, StartError, StartFailure};
 
 use super::bring_up::{self, Started};
 use super::config_space::read_offer;
 use super::control::NetControl;
+use super::ring_memory::RingMemory;
 use crate::features::{HEADER_BYTES, Offer};
 use crate::ring::split::{RingSize, ring_bytes};
+use crate::ring::table_bytes;
 use crate::transport::{BusDevice, DeviceType, DoorbellTransport};
 
 /// A virtio network device that is not running.
 pub struct VirtioNet<T: DoorbellTransport> {
     pub(super) transport: T,
-    /// For the rings: as much as [`ring_bytes`](Self::ring_bytes) says.
-    pub(super) memory: DeviceMemory,
+    pub(super) memory: RingMemory,
     pub(super) offer: Offer,
+    /// The address of a device that states none.
+    own_mac: MacAddress,
 }
+
+/// Devices so far: their own addresses differ.
+static DEVICES: AtomicU32 = AtomicU32::new(0);
 
 /// A device that cannot be used: its parts, and the reason.
 pub struct OpenError<T> {
     /// How the device was reached.
     pub transport: T,
     /// The memory for its rings.
-    pub memory: DeviceMemory,
+    pub memory: RingMemory,
     /// What stood in the way.
     pub reason: StartFailure,
 }
@@ -47,21 +55,24 @@ impl<T> fmt::Display for OpenError<T> {
 impl<T> core::error::Error for OpenError<T> {}
 
 impl<T: DoorbellTransport + 'static> VirtioNet<T> {
-    /// Device memory that a pair of rings takes, in bytes, with at most so many entries each: split ones, which
-    /// take more than packed ones. `None` unless
-    /// both are powers of two from 1 to 32,768.
+    /// Device memory that a pair of rings takes, in bytes, with at most so many entries each: split ones, which take
+    /// more than packed ones, and tables for chained packets. `None` unless both are powers of two from 1 to 32,768.
     pub fn ring_bytes(rx_entries: u16, tx_entries: u16) -> Option<usize> {
         let (rx, tx) = (RingSize::new(rx_entries.into())?, RingSize::new(tx_entries.into())?);
-        Some(ring_bytes(rx) + ring_bytes(tx))
+        Some(ring_bytes(rx) + ring_bytes(tx) + table_bytes(tx))
     }
 
     /// Resets the device behind `transport` and asks what it offers. Its rings will lie in `memory`.
     ///
     /// # Errors
     /// Where it is no usable network device; the parts come back.
-    pub fn new(mut transport: T, memory: DeviceMemory) -> Result<Self, Box<OpenError<T>>> {
+    pub fn new(mut transport: T, memory: impl Into<RingMemory>) -> Result<Self, Box<OpenError<T>>> {
+        let memory = memory.into();
         match probe(&mut transport) {
-            Ok(offer) => Ok(Self { transport, memory, offer }),
+            Ok(offer) => {
+                let own_mac = MacAddress::local(DEVICES.fetch_add(1, Ordering::Relaxed));
+                Ok(Self { transport, memory, offer, own_mac })
+            }
             Err(reason) => {
                 bring_up::give_up(&mut transport);
                 Err(Box::new(OpenError { transport, memory, reason }))
@@ -84,7 +95,7 @@ impl VirtioNet<BusDevice> {
     #[inline(never)]
     pub fn open(
         transport: BusDevice,
-        memory: DeviceMemory,
+        memory: RingMemory,
     ) -> Result<Box<dyn Device>, Box<OpenError<BusDevice>>> {
         Ok(Box::new(Self::new(transport, memory)?))
     }
@@ -105,11 +116,7 @@ impl<T: DoorbellTransport> VirtioNet<T> {
     /// The device's own address, or where it states none (or one that no port can have: zero, or multicast) a
     /// locally administered one, different for each device.
     pub(super) fn mac(&self) -> MacAddress {
-        self.offer.mac.unwrap_or_else(|| {
-            // No two devices have their rings at the same place.
-            let place = self.memory.base().addr().get() / netbuf::CACHE_LINE;
-            MacAddress::local(u32::try_from(place & 0xffff_ffff).unwrap_or(0))
-        })
+        self.offer.mac.unwrap_or(self.own_mac)
     }
 }
 
@@ -144,12 +151,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 info.tx_ring.max = negotiated.tx_ring;
                 info.tx_ring.min = negotiated.tx_ring;
                 let control = NetControl { device: *self, negotiated, running };
-                Ok(Port {
-                    info,
-                    rx: alloc::vec![rx],
-                    tx: alloc::vec![tx],
-                    control: Box::new(control),
-                })
+                Ok(Port { info, rx, tx, control: Box::new(control) })
             }
             Err(reason) => {
                 bring_up::give_up(&mut self.transport);

@@ -5,6 +5,8 @@ use core::cell::Cell;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The device runs, and start has not returned yet.
+    Starting,
     Running,
     /// Stopped, and the device did not confirm it: it may still write.
     Lost,
@@ -17,15 +19,25 @@ enum State {
 pub(super) struct Running(Rc<Cell<State>>);
 
 impl Running {
-    /// The device runs from now on.
+    /// The device is about to run.
     pub(super) fn new() -> Self {
-        Self(Rc::new(Cell::new(State::Running)))
+        Self(Rc::new(Cell::new(State::Starting)))
+    }
+
+    /// From now on what the queues do is the caller's doing, and counted.
+    pub(super) fn started(&self) {
+        self.0.set(State::Running);
+    }
+
+    /// Whether what a queue does is the caller's doing.
+    pub(super) fn is_started(&self) -> bool {
+        self.0.get() == State::Running
     }
 
     /// Whether it runs. A queue that outlives its port does nothing: the rings may be another's by now.
     #[inline]
     pub(super) fn get(&self) -> bool {
-        self.0.get() == State::Running
+        matches!(self.0.get(), State::Starting | State::Running)
     }
 
     /// Whether buffers may go back to their pools.

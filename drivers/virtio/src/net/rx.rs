@@ -12,6 +12,8 @@ use crate::transport::Doorbell;
 pub(super) struct Receiver<R: ReceiveRing, D: Doorbell> {
     pub(super) ring: R,
     pub(super) doorbell: D,
+    /// Its number.
+    pub(super) queue: u16,
     pub(super) counters: Arc<QueueCounters>,
     pub(super) running: Running,
     /// What wakes a sleeper, if anything does.
@@ -25,8 +27,10 @@ impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
         }
         let received = self.ring.receive(out, &self.counters);
         if self.ring.refill() {
-            self.doorbell.ring();
-            self.counters.notification();
+            self.doorbell.ring(self.ring.notification(self.queue));
+            if self.running.is_started() {
+                self.counters.notification();
+            }
         }
         received
     }

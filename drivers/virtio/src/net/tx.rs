@@ -12,6 +12,8 @@ use crate::transport::Doorbell;
 pub(super) struct Sender<R: TransmitRing, D: Doorbell> {
     pub(super) ring: R,
     pub(super) doorbell: D,
+    /// Its number.
+    pub(super) queue: u16,
     pub(super) counters: Arc<QueueCounters>,
     pub(super) running: Running,
 }
@@ -23,7 +25,7 @@ impl<R: TransmitRing, D: Doorbell> TxQueue for Sender<R, D> {
         }
         let sent = self.ring.transmit(packets, &self.counters);
         if sent.notify {
-            self.doorbell.ring();
+            self.doorbell.ring(self.ring.notification(self.queue));
             self.counters.notification();
         }
         sent.taken

@@ -55,6 +55,7 @@ pub(super) struct Returned {
 }
 
 impl Assembly {
+    #[inline(never)]
     pub(super) fn new(setup: &ReceiveSetup, reads: bool) -> Self {
         let max_frame = usize::from(setup.max_frame);
         let lro = setup.options.offloads.contains(Offloads::RX_LRO);

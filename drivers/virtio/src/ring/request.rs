@@ -25,6 +25,7 @@ impl Requests {
     ///
     /// # Safety
     /// No device and nobody else may use these bytes, now or as long as the ring is in use.
+    #[inline(never)]
     pub(super) unsafe fn new(
         setup: &TransmitSetup,
         memory: &DeviceMemory,

@@ -65,6 +65,7 @@ pub(super) type Exchanged = [(u16, u16); 2];
 
 impl Window {
     /// An empty window: descriptor `i` stands at place `i`.
+    #[inline(never)]
     pub(super) fn new(size: RingSize) -> Self {
         let size = size.get();
         let ids: Box<[u32]> = (0..size.into()).collect();

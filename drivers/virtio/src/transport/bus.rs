@@ -17,6 +17,8 @@ enum Register {
     Word(NonNull<u16>),
     /// MMIO: 32 bits, one for all queues (virtio 1.2, 4.2.2).
     Long(NonNull<u32>),
+    /// Either, with data (virtio 1.2, 4.1.5.2 and 4.2.3.3).
+    Data(NonNull<u32>),
 }
 
 impl BusDoorbell {
@@ -31,16 +33,23 @@ impl BusDoorbell {
     pub(super) unsafe fn long(register: NonNull<u32>, queue: u16) -> Self {
         Self { register: Register::Long(register), queue }
     }
+
+    /// # Safety
+    /// As [`word`](Self::word).
+    pub(super) unsafe fn data(register: NonNull<u32>, queue: u16) -> Self {
+        Self { register: Register::Data(register), queue }
+    }
 }
 
 impl Doorbell for BusDoorbell {
     #[inline]
-    fn ring(&mut self) {
+    fn ring(&mut self, data: u32) {
         // SAFETY: valid and aligned, as whoever made the value promised.
         unsafe {
             match self.register {
                 Register::Word(register) => register.write_volatile(self.queue),
                 Register::Long(register) => register.write_volatile(self.queue.into()),
+                Register::Data(register) => register.write_volatile(data),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A device on either bus, as one type: the driver's bring-up is compiled once for both, which an image with PCI
-//! and MMIO support would otherwise hold twice.
+//! and MMIO support would otherwise hold twice. Its methods are not inlined, because bring-up calls them often and none
+//! of them is on the packet path.
 
 use virtio_drivers::PhysAddr;
 use virtio_drivers::transport::InterruptStatus;
@@ -42,42 +43,52 @@ macro_rules! either {
 }
 
 impl Transport for BusDevice {
+    #[inline(never)]
     fn device_type(&self) -> DeviceType {
         either!(self, device => device.device_type())
     }
 
+    #[inline(never)]
     fn read_device_features(&mut self) -> u64 {
         either!(self, device => device.read_device_features())
     }
 
+    #[inline(never)]
     fn write_driver_features(&mut self, driver_features: u64) {
         either!(self, device => device.write_driver_features(driver_features));
     }
 
+    #[inline(never)]
     fn max_queue_size(&mut self, queue: u16) -> u32 {
         either!(self, device => device.max_queue_size(queue))
     }
 
+    #[inline(never)]
     fn notify(&mut self, queue: u16) {
         either!(self, device => device.notify(queue));
     }
 
+    #[inline(never)]
     fn get_status(&self) -> DeviceStatus {
         either!(self, device => device.get_status())
     }
 
+    #[inline(never)]
     fn set_status(&mut self, status: DeviceStatus) {
         either!(self, device => device.set_status(status));
     }
 
+    #[inline(never)]
     fn set_guest_page_size(&mut self, guest_page_size: u32) {
         either!(self, device => device.set_guest_page_size(guest_page_size));
     }
 
+    #[inline(never)]
     fn requires_legacy_layout(&self) -> bool {
         either!(self, device => device.requires_legacy_layout())
     }
 
+    #[inline(never)]
     fn queue_set(
         &mut self,
         queue: u16,
@@ -89,22 +100,27 @@ impl Transport for BusDevice {
         either!(self, device => device.queue_set(queue, size, descriptors, driver_area, device_area));
     }
 
+    #[inline(never)]
     fn queue_unset(&mut self, queue: u16) {
         either!(self, device => device.queue_unset(queue));
     }
 
+    #[inline(never)]
     fn queue_used(&mut self, queue: u16) -> bool {
         either!(self, device => device.queue_used(queue))
     }
 
+    #[inline(never)]
     fn ack_interrupt(&mut self) -> InterruptStatus {
         either!(self, device => device.ack_interrupt())
     }
 
+    #[inline(never)]
     fn read_config_generation(&self) -> u32 {
         either!(self, device => device.read_config_generation())
     }
 
+    #[inline(never)]
     fn read_config_space<V: FromBytes + IntoBytes>(
         &self,
         offset: usize,
@@ -112,6 +128,7 @@ impl Transport for BusDevice {
         either!(self, device => device.read_config_space(offset))
     }
 
+    #[inline(never)]
     fn write_config_space<V: IntoBytes + Immutable>(
         &mut self,
         offset: usize,
@@ -124,10 +141,12 @@ impl Transport for BusDevice {
 impl DoorbellTransport for BusDevice {
     type Doorbell = BusDoorbell;
 
-    fn doorbell(&mut self, queue: u16) -> Result<BusDoorbell, &'static str> {
-        either!(self, device => device.doorbell(queue))
+    #[inline(never)]
+    fn doorbell(&mut self, queue: u16, data: bool) -> Result<BusDoorbell, &'static str> {
+        either!(self, device => device.doorbell(queue, data))
     }
 
+    #[inline(never)]
     fn wake_source(&self, queue: u16) -> Option<netdev::WakeSource> {
         either!(self, device => device.wake_source(queue))
     }

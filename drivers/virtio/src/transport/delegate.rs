@@ -23,9 +23,9 @@ macro_rules! delegate_transport {
             fn notify(&mut self, queue: u16) {
                 // (The inner one would panic where a device names a place outside its region.)
                 if let Ok(mut doorbell) =
-                    $crate::transport::DoorbellTransport::doorbell(self, queue)
+                    $crate::transport::DoorbellTransport::doorbell(self, queue, false)
                 {
-                    $crate::transport::Doorbell::ring(&mut doorbell);
+                    $crate::transport::Doorbell::ring(&mut doorbell, queue.into());
                 }
             }
 

@@ -78,9 +78,10 @@ delegate_transport!(MmioDevice);
 impl DoorbellTransport for MmioDevice {
     type Doorbell = BusDoorbell;
 
-    fn doorbell(&mut self, queue: u16) -> Result<BusDoorbell, &'static str> {
+    fn doorbell(&mut self, queue: u16, data: bool) -> Result<BusDoorbell, &'static str> {
+        let make = if data { BusDoorbell::data } else { BusDoorbell::long };
         // SAFETY: the register lies inside the window, which is valid for ever and aligned.
-        Ok(unsafe { BusDoorbell::long(self.base.add(QUEUE_NOTIFY).cast(), queue) })
+        Ok(unsafe { make(self.base.add(QUEUE_NOTIFY).cast(), queue) })
     }
 
     fn wake_source(&self, _queue: u16) -> Option<WakeSource> {
@@ -131,8 +132,10 @@ mod tests {
         let mut device = unsafe { MmioDevice::new(base, 512) }.unwrap();
         // SAFETY: inside the window.
         let notified = || unsafe { base.add(QUEUE_NOTIFY).cast::<u32>().read_volatile() };
-        device.doorbell(1).unwrap().ring();
+        device.doorbell(1, false).unwrap().ring(1 | 5 << 16);
         assert_eq!(notified(), 1);
+        device.doorbell(1, true).unwrap().ring(1 | 5 << 16);
+        assert_eq!(notified(), 1 | 5 << 16);
         device.notify(0);
         assert_eq!(notified(), 0);
     }

@@ -27,8 +27,9 @@ pub use pci_config::{PciRegions, Span};
 
 /// Tells the device that a queue has new entries.
 pub trait Doorbell {
-    /// Rings. At most once per burst.
-    fn ring(&mut self);
+    /// Rings. At most once per burst. `data`: the queue's [`notification`](crate::ring::ReceiveRing::notification),
+    /// of which a doorbell without data tells the queue only.
+    fn ring(&mut self, data: u32);
 }
 
 /// A transport that hands out a doorbell for each queue.
@@ -36,11 +37,12 @@ pub trait DoorbellTransport: Transport {
     /// Its kind of doorbell.
     type Doorbell: Doorbell + 'static;
 
-    /// The doorbell of `queue`, which has been set up. Asked for once per start.
+    /// The doorbell of `queue`, which has been set up; one that carries data where that was negotiated
+    /// (`VIRTIO_F_NOTIFICATION_DATA`). Asked for at start.
     ///
     /// # Errors
     /// Where the device names a place for it that is not its to name, in words.
-    fn doorbell(&mut self, queue: u16) -> Result<Self::Doorbell, &'static str>;
+    fn doorbell(&mut self, queue: u16, data: bool) -> Result<Self::Doorbell, &'static str>;
 
     /// What wakes a sleeper when the device has something in `queue`; `None` where nothing does, and the queue
     /// must be polled.

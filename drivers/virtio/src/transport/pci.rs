@@ -115,7 +115,7 @@ delegate_transport!(PciDevice);
 impl DoorbellTransport for PciDevice {
     type Doorbell = BusDoorbell;
 
-    fn doorbell(&mut self, queue: u16) -> Result<BusDoorbell, &'static str> {
+    fn doorbell(&mut self, queue: u16, data: bool) -> Result<BusDoorbell, &'static str> {
         // SAFETY: both registers lie in the common structure, which `PciRegions` found to be long enough and
         // `PciTransport` to be aligned; mapped as `new`'s caller promised.
         let place = unsafe {
@@ -123,14 +123,21 @@ impl DoorbellTransport for PciDevice {
             self.common.add(QUEUE_NOTIFY_OFF).cast::<u16>().read_volatile()
         };
         let offset = u64::from(place) * u64::from(self.notify_multiplier);
-        if offset + 2 > self.notify.len {
+        let bytes = if data { 4 } else { 2 };
+        if offset + bytes > self.notify.len {
             return Err("a queue's doorbell lies outside the notify structure");
         }
         let register = pointer(self.notify.address + offset)
-            .filter(|register| register.addr().get().is_multiple_of(2))
+            .filter(|register| (register.addr().get() as u64).is_multiple_of(bytes))
             .ok_or("a queue's doorbell is not aligned")?;
         // SAFETY: inside the notify structure, which lies inside a mapped BAR, and aligned: just compared.
-        Ok(unsafe { BusDoorbell::word(register.cast(), queue) })
+        Ok(unsafe {
+            if data {
+                BusDoorbell::data(register.cast(), queue)
+            } else {
+                BusDoorbell::word(register.cast(), queue)
+            }
+        })
     }
 
     fn wake_source(&self, queue: u16) -> Option<WakeSource> {

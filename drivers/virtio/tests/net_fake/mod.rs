@@ -20,6 +20,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Bytes of the header in front of each frame.
 pub const HEADER: usize = 12;
 
+/// Most queues of the device.
+pub const QUEUES: usize = 16;
+
 /// The device's registers, and how it misbehaves.
 pub struct Registers {
     pub device_type: DeviceType,
@@ -28,8 +31,8 @@ pub struct Registers {
     pub features_later: Option<u64>,
     pub accepted: u64,
     pub status: DeviceStatus,
-    pub queue_sizes: [u32; 2],
-    pub rings: [Option<SplitRing>; 2],
+    pub queue_sizes: Vec<u32>,
+    pub rings: Vec<Option<SplitRing>>,
     pub config: [u8; 12],
     pub config_len: usize,
     pub generation: u32,
@@ -37,7 +40,9 @@ pub struct Registers {
     pub refuses_features: bool,
     pub never_resets: bool,
     pub resets: u32,
-    pub notified: [u32; 2],
+    pub notified: Vec<u32>,
+    /// What doorbells with data were rung with last.
+    pub data: Vec<Option<u32>>,
     pub doorbell_fault: Option<&'static str>,
 }
 
@@ -60,8 +65,8 @@ impl Fake {
             features_later: None,
             accepted: 0,
             status: DeviceStatus::empty(),
-            queue_sizes: [16, 16],
-            rings: [None, None],
+            queue_sizes: vec![16; 2],
+            rings: vec![None; QUEUES],
             config,
             config_len: 12,
             generation: 0,
@@ -69,7 +74,8 @@ impl Fake {
             refuses_features: false,
             never_resets: false,
             resets: 0,
-            notified: [0, 0],
+            notified: vec![0; QUEUES],
+            data: vec![None; QUEUES],
             doorbell_fault: None,
         })))
     }
@@ -114,7 +120,7 @@ impl Transport for Fake {
     }
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
-        self.0.borrow().queue_sizes[usize::from(queue)]
+        self.0.borrow().queue_sizes.get(usize::from(queue)).copied().unwrap_or(0)
     }
 
     fn notify(&mut self, queue: u16) {
@@ -130,7 +136,7 @@ impl Transport for Fake {
         if status.is_empty() {
             if !registers.never_resets {
                 registers.status = status;
-                registers.rings = [None, None];
+                registers.rings = vec![None; QUEUES];
                 registers.resets += 1;
             }
             return;
@@ -194,21 +200,24 @@ impl Transport for Fake {
     }
 }
 
-pub struct Bell(Fake, u16);
+pub struct Bell(Fake, u16, bool);
 
 impl Doorbell for Bell {
-    fn ring(&mut self) {
+    fn ring(&mut self, data: u32) {
         self.0.notify(self.1);
+        if self.2 {
+            self.0.0.borrow_mut().data[usize::from(self.1)] = Some(data);
+        }
     }
 }
 
 impl DoorbellTransport for Fake {
     type Doorbell = Bell;
 
-    fn doorbell(&mut self, queue: u16) -> Result<Bell, &'static str> {
+    fn doorbell(&mut self, queue: u16, data: bool) -> Result<Bell, &'static str> {
         match self.0.borrow().doorbell_fault {
             Some(fault) => Err(fault),
-            None => Ok(Bell(self.clone(), queue)),
+            None => Ok(Bell(self.clone(), queue, data)),
         }
     }
 
@@ -260,10 +269,14 @@ impl Bench {
 
     /// Writes header and `frame` into buffer `head`.
     pub fn fill(&mut self, head: u16, frame: &[u8]) {
+        self.fill_with(head, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], frame);
+    }
+
+    /// Writes `header` and `frame` into buffer `head`.
+    pub fn fill_with(&mut self, head: u16, header: [u8; HEADER], frame: &[u8]) {
         let desc = self.fake.ring(0).desc(head);
         assert_eq!(desc.flags, flags::DESC_WRITE);
         assert!(HEADER + frame.len() <= desc.len as usize, "the frame fits the buffer");
-        let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
         // SAFETY: the buffer was given to the device, and is as long as was compared.
         unsafe {
             let at = desc.addr as *mut u8;
@@ -292,6 +305,33 @@ impl Bench {
         let mut burst = Burst::new();
         assert_eq!(self.port.rx[0].rx_burst(&mut burst), burst.len());
         burst.iter().map(|packet| packet.bytes().to_vec()).collect()
+    }
+
+    /// Takes a packet out of the transmit ring as the device reads it, header first, through a table if it has one.
+    pub fn accept_any(&mut self) -> Option<(u16, Vec<u8>)> {
+        let ring = self.fake.ring(1);
+        if self.taken[1] == ring.load_avail_index(Ordering::Acquire) {
+            return None;
+        }
+        let head = ring.avail(self.taken[1]);
+        self.taken[1] = self.taken[1].wrapping_add(1);
+        let desc = ring.desc(head);
+        // SAFETY: the driver gave the packet, or the table, to the device.
+        let read = |addr: u64, len: u32| unsafe {
+            std::slice::from_raw_parts(addr as *const u8, len as usize).to_vec()
+        };
+        let bytes = read(desc.addr, desc.len);
+        if desc.flags != flags::DESC_INDIRECT {
+            assert_eq!(desc.flags, 0);
+            return Some((head, bytes));
+        }
+        let (descs, []) = bytes.as_chunks::<16>() else { panic!("a table of whole descriptors") };
+        let parts = descs.iter().flat_map(|desc| {
+            let (addr, rest) = desc.split_at(8);
+            let addr = u64::from_le_bytes(addr.try_into().unwrap());
+            read(addr, u32::from_le_bytes(rest[..4].try_into().unwrap()))
+        });
+        Some((head, parts.collect()))
     }
 
     /// Takes a sent packet out of the transmit ring and does not finish it.
