@@ -13,8 +13,9 @@ use super::job::{Account, Command, Work};
 use super::plan::{Path, Role};
 
 /// How long an answer may take. A side shares its core with nobody but itself.
-const ANSWER: Duration = Duration::from_secs(20);
-/// Lines of complaint that are kept for a message.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Lines on standard error that are kept, and those of them that go into a message.
+const KEPT: usize = 200;
 const LAST_WORDS: usize = 12;
 
 /// What both sides of a pair have in common.
@@ -115,7 +116,7 @@ impl Conversation {
         std::thread::spawn(move || {
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() == LAST_WORDS {
+                if kept.len() == KEPT {
                     kept.remove(0);
                 }
                 kept.push(line);
@@ -171,10 +172,15 @@ impl Conversation {
         while self.lines.try_recv().is_ok() {}
     }
 
+    /// The latest lines on its standard error.
+    pub fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn error(&self, what: &str) -> SideError {
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = format!("{} {what}", self.name);
-        for line in complaints.iter() {
+        for line in complaints.iter().skip(complaints.len().saturating_sub(LAST_WORDS)) {
             text.push_str("\n    ");
             text.push_str(line);
         }

@@ -45,24 +45,94 @@ pub struct Testpmd {
     last: Account,
 }
 
+/// How a testpmd is started, beside what every one of ours has in common: a prompt, one core for both of its threads,
+/// no PCI, and a single file per memory region, so that a peer can map it.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The core.
+    pub core: usize,
+    /// Its memory lies in huge pages, or else in ordinary ones.
+    pub huge_pages: bool,
+    /// Tells its files from others' (`--file-prefix`).
+    pub prefix: String,
+    /// Its ports (`--vdev`), in order.
+    pub devices: Vec<String>,
+    /// Further words for DPDK's environment.
+    pub environment: Vec<String>,
+    /// Further words for testpmd itself.
+    pub options: Vec<String>,
+}
+
+impl Launch {
+    fn words(&self) -> Vec<String> {
+        let core = self.core;
+        let (memory, size) = match self.huge_pages {
+            true => ("--in-memory", MEMORY_MIB),
+            false => ("--no-huge", ORDINARY_MEMORY_MIB),
+        };
+        let mut words = vec![
+            format!("--lcores=0@{core},1@{core}"),
+            format!("-m{size}"),
+            memory.into(),
+            "--no-pci".into(),
+            "--no-telemetry".into(),
+            "--single-file-segments".into(),
+            format!("--file-prefix={}", self.prefix),
+        ];
+        words.extend(self.devices.iter().map(|device| format!("--vdev={device}")));
+        words.extend_from_slice(&self.environment);
+        words.extend(["--", "-i", "--nb-cores=1"].map(String::from));
+        words.push(format!("--total-num-mbufs={BUFFERS}"));
+        words.extend_from_slice(&self.options);
+        words
+    }
+}
+
 impl Testpmd {
-    /// Starts it, and waits until it takes commands.
+    /// Starts it as one side of a pair, and waits until it takes commands.
     ///
     /// # Errors
     /// It cannot be started, or ends at once.
     pub fn start(role: Role, wiring: &Wiring) -> Result<Self, SideError> {
+        Self::launch(&format!("DPDK's {role}"), &side(role, wiring, std::process::id()))
+    }
+
+    /// Starts it, and waits until it takes commands. `name` stands in messages.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends at once.
+    pub fn launch(name: &str, launch: &Launch) -> Result<Self, SideError> {
         // Its standard output would else be held back, because it is no terminal.
         let mut program = Program::new("stdbuf");
-        program.arg("-oL").arg(PROGRAM).args(arguments(role, wiring, std::process::id()));
-        let name = format!("DPDK's {role}");
-        let mut conversation = Conversation::start(&name, &mut program)?;
+        program.arg("-oL").arg(PROGRAM).args(launch.words());
+        let mut conversation = Conversation::start(name, &mut program)?;
         conversation.hear(|line| line.starts_with("Checking link statuses"))?;
         Ok(Self { conversation, began: Instant::now(), last: Account::default() })
     }
+
+    /// Gives commands, and waits for the line for which `is_last` holds; the lines up to then.
+    ///
+    /// # Errors
+    /// It has ended or does not say so.
+    pub fn ask(
+        &mut self,
+        commands: &str,
+        is_last: impl FnMut(&str) -> bool,
+    ) -> Result<Vec<String>, SideError> {
+        self.conversation.forget();
+        self.conversation.say(commands)?;
+        self.conversation.hear(is_last)
+    }
+
+    /// Its latest messages on standard error: what DPDK's drivers say of themselves.
+    pub fn messages(&self) -> Vec<String> {
+        self.conversation.complaints()
+    }
 }
 
-fn arguments(role: Role, wiring: &Wiring, unique: u32) -> Vec<String> {
-    let (core, socket) = (wiring.core(role), wiring.socket.display());
+/// One side of a pair.
+fn side(role: Role, wiring: &Wiring, unique: u32) -> Launch {
+    let socket = wiring.socket.display();
     let device = match role {
         Role::BackEnd => format!("net_vhost0,iface={socket},queues=1"),
         Role::Driver => format!(
@@ -71,28 +141,16 @@ fn arguments(role: Role, wiring: &Wiring, unique: u32) -> Vec<String> {
             u8::from(wiring.path == Path::Packed)
         ),
     };
-    let (memory, size) = match wiring.huge_pages {
-        true => ("--in-memory", MEMORY_MIB),
-        false => ("--no-huge", ORDINARY_MEMORY_MIB),
-    };
     let name = socket.to_string();
     let name = name.rsplit('/').next().unwrap_or_default();
-    let words = [
-        format!("--lcores=0@{core},1@{core}"),
-        format!("-m{size}"),
-        memory.into(),
-        "--no-pci".into(),
-        "--no-telemetry".into(),
-        "--single-file-segments".into(),
-        format!("--file-prefix=bw{unique}-{role}-{name}"),
-        format!("--vdev={device}"),
-        "--".into(),
-        "-i".into(),
-        "--nb-cores=1".into(),
-        format!("--total-num-mbufs={BUFFERS}"),
-        "--record-core-cycles".into(),
-    ];
-    words.into()
+    Launch {
+        core: wiring.core(role),
+        huge_pages: wiring.huge_pages,
+        prefix: format!("bw{unique}-{role}-{name}"),
+        devices: vec![device],
+        environment: Vec::new(),
+        options: vec!["--record-core-cycles".into()],
+    }
 }
 
 /// The words that prepare and begin `work`. Its generator counts the FCS to the size, its sender does not.
@@ -248,7 +306,7 @@ mod tests {
             ring: 1024,
             huge_pages: false,
         };
-        let words = arguments(Role::Driver, &wiring, 7).join(" ");
+        let words = side(Role::Driver, &wiring, 7).words().join(" ");
         for part in [
             "--lcores=0@3,1@3 ",
             " --no-huge ",
@@ -258,7 +316,8 @@ mod tests {
         ] {
             assert!(words.contains(part), "{part:?} in {words:?}");
         }
-        let words = arguments(Role::BackEnd, &Wiring { huge_pages: true, ..wiring }, 7).join(" ");
+        let words =
+            side(Role::BackEnd, &Wiring { huge_pages: true, ..wiring }, 7).words().join(" ");
         assert!(words.contains("--lcores=0@2,1@2 ") && words.contains("--in-memory"));
         assert!(words.contains("net_vhost0,iface=/tmp/x/dpdk.sock,queues=1 "));
     }

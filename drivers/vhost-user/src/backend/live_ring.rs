@@ -29,7 +29,8 @@ pub(crate) struct LiveRing {
 }
 
 impl LiveRing {
-    /// Starts the ring at `addr`, at `base`: what `SET_VRING_BASE` said, or `None` for a fresh ring.
+    /// Starts the ring at `addr`, at `base`: what `SET_VRING_BASE` said, or `None` for a fresh ring. (A split ring says
+    /// itself where it stands.)
     ///
     /// # Errors
     /// A part of it is misaligned or not inside one region; or `base` is none of the ring's.
@@ -68,8 +69,11 @@ impl LiveRing {
             let ring = unsafe { SplitRing::new(desc, avail, used, size) };
             let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
             let base = base.unwrap_or(0);
-            let avail = u16::try_from(base).map_err(|_| Violation::RingBase(base))?;
-            SplitDevice::new(ring, Indexes { avail, used }, options.device).into()
+            u16::try_from(base).map_err(|_| Violation::RingBase(base))?;
+            // Whatever was taken was also given back, unless a device fell out of it; and DPDK's virtio-user names 0
+            // as the base when a back end comes again to rings that have turned.
+            let at = Indexes { avail: used, used };
+            SplitDevice::new(ring, at, options.device).into()
         };
         Ok(Self { device, memory: Rc::clone(memory), armed: false })
     }
