@@ -6,6 +6,8 @@
 
 extern crate alloc;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub mod features;
 pub mod memory;
 pub mod net;

@@ -8,9 +8,9 @@ use core::ptr;
 
 /// Sixteen bytes: one register move. (An array of bytes would be moved over the stack.)
 #[cfg(target_arch = "x86_64")]
-type Block = core::arch::x86_64::__m128i;
+pub(crate) type Block = core::arch::x86_64::__m128i;
 #[cfg(not(target_arch = "x86_64"))]
-type Block = u128;
+pub(crate) type Block = u128;
 
 /// Copies `len` bytes.
 ///
@@ -37,16 +37,33 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 /// As [`copy`], with `16 * BLOCKS <= len <= 32 * BLOCKS`.
 #[inline]
 pub(crate) unsafe fn copy_ends<const BLOCKS: usize>(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { copy_ends_by::<Block, BLOCKS>(from, to, len) }
+}
+
+/// The same in moves of a `Move`, of which a block is a part. (In line, for callers that have registers for it.)
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn copy_ends_by<Move: Copy, const BLOCKS: usize>(
+    from: *const u8,
+    to: *mut u8,
+    len: usize,
+) {
     debug_assert!(16 * BLOCKS <= len && len <= 32 * BLOCKS);
-    for at in (0..BLOCKS).map(|block| 16 * block) {
-        let tail = len - 16 - at;
-        // SAFETY: `at + 16 <= 16 * BLOCKS <= len`, and `tail + 16 <= len`; unaligned accesses of plain bytes.
+    let size = const { size_of::<Move>() };
+    let mut at = 0;
+    while at < 16 * BLOCKS {
+        let tail = len - size - at;
+        // SAFETY: `at + size <= 16 * BLOCKS <= len`, and `tail + size <= len`; unaligned accesses of plain bytes.
         unsafe {
-            let front = from.add(at).cast::<Block>().read_unaligned();
-            let back = from.add(tail).cast::<Block>().read_unaligned();
-            to.add(at).cast::<Block>().write_unaligned(front);
-            to.add(tail).cast::<Block>().write_unaligned(back);
+            let front = from.add(at).cast::<Move>().read_unaligned();
+            let back = from.add(tail).cast::<Move>().read_unaligned();
+            to.add(at).cast::<Move>().write_unaligned(front);
+            to.add(tail).cast::<Move>().write_unaligned(back);
         }
+        at += size;
     }
 }
 
@@ -100,6 +117,48 @@ impl Pair {
         Self(unsafe { core::mem::transmute::<[u64; 2], Block>(words) })
     }
 
+    /// From sixteen bytes at any address.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of 16 bytes.
+    #[inline]
+    pub(crate) unsafe fn of_bytes(from: *const u8) -> Self {
+        // SAFETY: the caller's promise; any bytes are valid.
+        Self(unsafe { from.cast::<Block>().read_unaligned() })
+    }
+
+    /// From a register.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn of(register: Block) -> Self {
+        Self(register)
+    }
+
+    /// In a register.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn register(self) -> Block {
+        self.0
+    }
+
+    /// Writes them to any 16 bytes.
+    ///
+    /// # Safety
+    /// `to` must be valid for writes of 16 bytes.
+    #[inline]
+    pub(crate) unsafe fn write(self, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<Block>().write_unaligned(self.0) }
+    }
+
+    /// The first word, loaded from where the pair lies: taking it out of a register that it may still be in costs
+    /// more instructions.
+    #[inline]
+    pub(crate) fn load_first(&self) -> u64 {
+        // SAFETY: eight bytes of this value; any are valid.
+        unsafe { read_once(ptr::from_ref(self).cast()) }
+    }
+
     #[inline]
     pub(crate) fn words(self) -> [u64; 2] {
         // SAFETY: as in `new`.
@@ -122,6 +181,28 @@ impl Pair {
         return Self(unsafe { core::arch::x86_64::_mm_or_si128(self.0, other.0) });
         #[cfg(not(target_arch = "x86_64"))]
         Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(crate) fn xor(self, other: Self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        return Self(unsafe { core::arch::x86_64::_mm_xor_si128(self.0, other.0) });
+        #[cfg(not(target_arch = "x86_64"))]
+        Self(self.0 ^ other.0)
+    }
+
+    /// The sums of the words, each modulo 2^64.
+    #[inline]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        return Self(unsafe { core::arch::x86_64::_mm_add_epi64(self.0, other.0) });
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let ([a, b], [c, d]) = (self.words(), other.words());
+            Self::new([a.wrapping_add(c), b.wrapping_add(d)])
+        }
     }
 
     /// The differences of the words, each modulo 2^64.
@@ -229,9 +310,12 @@ mod tests {
         for a in words {
             for b in words {
                 let (one, two) = (Pair::new([a, b]), Pair::new([b, !a]));
+                assert_eq!(one.load_first(), a);
                 assert_eq!(one.words(), [a, b]);
                 assert_eq!(one.and(two).words(), [a & b, b & !a]);
                 assert_eq!(one.or(two).words(), [a | b, b | !a]);
+                assert_eq!(one.xor(two).words(), [a ^ b, b ^ !a]);
+                assert_eq!(one.plus(two).words(), [a.wrapping_add(b), b.wrapping_add(!a)]);
                 assert_eq!(one.minus(two).words(), [a.wrapping_sub(b), b.wrapping_sub(!a)]);
             }
         }

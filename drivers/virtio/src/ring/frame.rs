@@ -9,7 +9,7 @@ use netdev::{DropCause, Offloads};
 use super::header::{BYTES as HEADER_BYTES, BadHeader, LARGEST_MERGED, NetHeader, Said};
 use super::outgoing::Outgoing;
 use super::split::{DeviceOptions, ETHERNET_HEADER};
-use crate::raw::{self, read_once};
+use crate::raw::{self, Pair, read_once};
 
 /// The header of a frame that asks for nothing; `num_buffers` is one (virtio 1.2, 5.1.6.4.1).
 const HEADER: [u8; HEADER_BYTES] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -47,6 +47,32 @@ pub(super) unsafe fn put_header(to: *mut u8) {
             to.cast::<[u8; HEADER_BYTES]>().write(HEADER);
         }
     }
+}
+
+/// Whether a [`HEADER`] stands there already; a zero says yes, and so does the OR of several.
+///
+/// # Safety
+/// `at` must be valid for reads of a header and of four bytes behind it.
+#[inline]
+pub(super) unsafe fn header_differs(at: *const u8) -> Pair {
+    const SAME: [u64; 2] = {
+        let (front, back): (&[u8; 8], &[u8; 4]) =
+            (HEADER.first_chunk().unwrap(), HEADER.last_chunk().unwrap());
+        let back = [back[0], back[1], back[2], back[3], 0, 0, 0, 0];
+        [u64::from_ne_bytes(*front), u64::from_ne_bytes(back)]
+    };
+    // SAFETY: sixteen bytes; any are valid.
+    let there = unsafe { Pair::of_bytes(at) };
+    there.xor(Pair::new(SAME))
+}
+
+/// Whether any of the headers that were ORed together to `differs` is another.
+#[inline]
+pub(super) fn any_differs(differs: Pair) -> bool {
+    /// What of the second word is the header's.
+    const BACK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    let [front, back] = differs.words();
+    front | back & BACK != 0
 }
 
 /// What the header at `from` asks for a frame of `len` bytes, where it may ask for `allowed`; `None` where it may not.

@@ -6,7 +6,6 @@
 //!
 //! Deliberately absent: the notification itself (an eventfd, an interrupt: the caller's).
 
-use core::mem::MaybeUninit;
 use core::sync::atomic::{Ordering, fence};
 
 use netbuf::{BURST, Checksum, Netbuf};
@@ -71,9 +70,24 @@ pub struct Indexes {
     pub used: u16,
 }
 
+/// Whether the CPU has registers of 256 bits to check and copy with.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::ring) type Wide = Option<crate::avx2::Avx2>;
+#[cfg(not(target_arch = "x86_64"))]
+pub(in crate::ring) type Wide = Option<core::convert::Infallible>;
+
+/// Asks for them.
+pub(in crate::ring) fn wide() -> Wide {
+    #[cfg(target_arch = "x86_64")]
+    return crate::avx2::Avx2::detect();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// The device half of one split virtqueue.
 #[derive(Debug)]
 pub struct SplitDevice {
+    pub(super) wide: Wide,
     pub(super) ring: SplitRing,
     pub(super) options: DeviceOptions,
     /// Never read back from the ring, where the peer could change them.
@@ -91,7 +105,8 @@ impl SplitDevice {
     /// ([`SplitRing::load_used_index`]): no more than the device half ever wrote there matters, and a wrong one
     /// only hurts the peer.
     pub fn new(ring: SplitRing, start: Indexes, options: DeviceOptions) -> Self {
-        let device = Self { ring, options, at: start, notified: None, armed: false, broken: false };
+        let (wide, at) = (wide(), start);
+        let device = Self { wide, ring, options, at, notified: None, armed: false, broken: false };
         device.suppress();
         device
     }
@@ -135,29 +150,39 @@ impl SplitDevice {
         }
     }
 
-    /// Takes note that `taken` entries are consumed, and writes what is `done` for the next
+    /// Takes note that `count` entries are consumed, for which used elements are written: for the next
     /// [`publish`](Self::publish).
     #[inline]
-    pub(super) fn complete(&mut self, taken: usize, done: &Done) {
-        self.at.avail = self.at.avail.wrapping_add(count16(taken));
-        let elems = done.elems();
-        self.ring.set_used_run(self.at.used, elems);
-        self.at.used = self.at.used.wrapping_add(count16(elems.len()));
+    pub(super) fn completed(&mut self, count: usize) {
+        self.at.avail = self.at.avail.wrapping_add(count16(count));
+        self.at.used = self.at.used.wrapping_add(count16(count));
     }
 
-    /// As [`complete`](Self::complete), for chains of which no length is of interest: where the order is known, the
-    /// last one stands for all (virtio 1.2, 2.7.9).
+    /// The next entries are consumed, which name `heads`, and nothing was written into their chains: for the next
+    /// [`publish`](Self::publish). Where the order is known, the last one stands for all (virtio 1.2, 2.7.9). An index
+    /// beyond the table, `outside` of them, names no chain.
     #[inline]
-    pub(super) fn complete_unwritten(&mut self, taken: usize, done: &Done) {
-        if !self.options.ring.in_order {
-            return self.complete(taken, done);
+    pub(super) fn complete_heads(&mut self, heads: &[u16], outside: usize) {
+        if outside > 0 {
+            return heads.iter().for_each(|&head| self.complete_one(head, 0));
         }
-        self.at.avail = self.at.avail.wrapping_add(count16(taken));
-        let elems = done.elems();
-        if let Some(&last) = elems.last() {
-            self.ring.set_used(self.at.used, last);
-            self.at.used = self.at.used.wrapping_add(count16(elems.len()));
+        match heads.last() {
+            Some(&last) if self.options.ring.in_order => {
+                self.ring.set_used(self.at.used, UsedElem { id: last.into(), len: 0 });
+            }
+            _ => self.set_used_heads(heads),
         }
+        self.completed(heads.len());
+    }
+
+    #[inline]
+    fn set_used_heads(&self, heads: &[u16]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide.is_some() {
+            // SAFETY: the CPU has AVX2.
+            return unsafe { super::wide::set_used_heads(&self.ring, self.at.used, heads) };
+        }
+        self.ring.set_used_heads(self.at.used, heads);
     }
 
     /// The next entry is consumed, and its chain done, with `len` bytes written: for the next
@@ -246,54 +271,4 @@ fn needs_event(event: u16, new: u16, old: u16) -> bool {
 const fn count16(count: usize) -> u16 {
     debug_assert!(count <= BURST);
     count as u16
-}
-
-/// The shadow used ring: what a burst has finished, to be written in one go.
-pub(super) struct Done {
-    /// The first `len` are initialised.
-    elems: [MaybeUninit<UsedElem>; BURST],
-    len: usize,
-}
-
-impl Done {
-    #[inline]
-    pub(super) fn new() -> Self {
-        Self { elems: [const { MaybeUninit::uninit() }; BURST], len: 0 }
-    }
-
-    /// One more, of which `len` bytes were written. There are at most as many as a burst has packets.
-    #[inline]
-    pub(super) fn push(&mut self, head: u16, len: u32) {
-        self.extend(core::iter::once(UsedElem { id: head.into(), len }));
-    }
-
-    /// More of them, as far as there is room.
-    #[inline]
-    pub(super) fn extend(&mut self, elems: impl Iterator<Item = UsedElem>) {
-        let mut added = 0;
-        for (slot, elem) in self.elems[self.len..].iter_mut().zip(elems) {
-            slot.write(elem);
-            added += 1;
-        }
-        self.len += added;
-    }
-
-    /// Where the next ones go.
-    #[inline]
-    pub(super) fn free(&mut self) -> &mut [MaybeUninit<UsedElem>] {
-        &mut self.elems[self.len..]
-    }
-
-    /// # Safety
-    /// The first `count` of [`free`](Self::free) must have been written.
-    #[inline]
-    pub(super) unsafe fn written(&mut self, count: usize) {
-        self.len += count;
-    }
-
-    #[inline]
-    fn elems(&self) -> &[UsedElem] {
-        // SAFETY: `extend`, or the caller of `written`, has written the first `len`.
-        unsafe { self.elems[..self.len].assume_init_ref() }
-    }
 }

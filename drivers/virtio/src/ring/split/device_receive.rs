@@ -13,17 +13,18 @@ use netbuf::{BURST, Burst, Netbuf, Pool, Template};
 use netdev::{DropCause, Offloads, QueueCounters};
 
 use super::SplitRing;
-use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::device::{Done, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevice};
+use super::device::{HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevice, Wide};
 use super::layout::RawDesc;
+#[cfg(target_arch = "x86_64")]
+use super::wide;
 use crate::memory::{MemoryMap, Nearby};
-use crate::raw::{self, Class, Pair, prefetch, read_once};
+use crate::raw::{self, Block, Class, Pair, prefetch, read_once};
 use crate::ring::frame::{asked, gather};
 use crate::ring::header::ASKS;
 
 /// Descriptors that are checked at once.
-const GROUP: usize = 8;
+pub(super) const GROUP: usize = 8;
 
 /// A frame in one descriptor, inside one memory region.
 #[derive(Clone, Copy)]
@@ -87,18 +88,18 @@ impl SplitDevice {
             port,
             offloads: self.options.ring.offloads,
         };
-        let mut done = Done::new();
-        let mut taken = 0;
+        let (mut taken, mut outside) = (0, 0);
         while let Some(&head) = heads.get(taken) {
-            let run = self.take_run(memory, pool, &heads[taken..], &mut received, &mut done);
+            let run = self.take_run(memory, pool, &heads[taken..], &mut received);
             taken += run;
             if run == 0 {
-                self.take_chain(memory, pool, head, &mut received, counters, &mut done);
+                let named = self.take_chain(memory, pool, head, &mut received, counters);
+                outside += usize::from(!named);
                 taken += 1;
             }
         }
         let published = self.at.used;
-        self.complete_unwritten(taken, &done);
+        self.complete_heads(heads, outside);
         self.publish(published);
         let (kept, bytes) = (received.kept, received.bytes);
         out.truncate(before + kept);
@@ -116,36 +117,40 @@ impl SplitDevice {
         pool: &Pool,
         heads: &[u16],
         received: &mut Received<'_>,
-        done: &mut Done,
     ) -> usize {
         let largest = self.options.max_frame.min(pool.room()).min(u16::MAX - SHORT_HEADER);
         // What the first descriptor says now is only a guess.
         let guess = heads.first().and_then(|&head| self.ring.head_desc(head));
         let class = guess
             .and_then(|desc| Class::of(desc.len().wrapping_sub(HEADER_LEN), SHORTEST, largest));
-        let Some(class) = class else {
-            let filled = self.take_each(memory, largest, heads, received, done);
-            // SAFETY: `filled` is at most what was parsed.
-            unsafe { done.written(filled) };
-            return filled;
-        };
+        let Some(class) = class else { return self.take_each(memory, largest, heads, received) };
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let region = memory.nearby();
-        let count = parse_groups(&self.ring, region, class, heads, &mut storage, done.free());
+        let count = self.parse_groups(region, class, heads, &mut storage);
+        if count == 0 {
+            return self.take_each(memory, largest, heads, received);
+        }
         // SAFETY: `parse_groups` has written so many.
         let excess = unsafe { storage[..count].assume_init_ref() };
         let template = received.template.longer(class.least);
-        let alike = Alike { region, class, template, excess };
-        let filled = match (count, class.blocks) {
-            (0, _) => self.take_each(memory, largest, heads, received, done),
-            (_, 2) => received.fill_alike::<2>(&alike),
-            (_, 4) => received.fill_alike::<4>(&alike),
-            (_, 8) => received.fill_alike::<8>(&alike),
-            _ => received.fill(alike.sources()),
-        };
-        // SAFETY: `filled` is at most what was parsed.
-        unsafe { done.written(filled) };
-        filled
+        received.fill_class(&Alike { region, class, template, excess }, self.wide)
+    }
+
+    /// See [`parse_groups`].
+    #[inline]
+    fn parse_groups(
+        &self,
+        region: Nearby,
+        class: Class,
+        heads: &[u16],
+        excess: &mut [MaybeUninit<Pair>; BURST],
+    ) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide.is_some() {
+            // SAFETY: the CPU has AVX2.
+            return unsafe { wide::parse_groups(&self.ring, region, class, heads, excess) };
+        }
+        parse_groups(&self.ring, region, class, heads, excess)
     }
 
     /// Takes descriptors one by one: as many as a group, up to the first that is not a good one.
@@ -156,14 +161,9 @@ impl SplitDevice {
         largest: u16,
         heads: &[u16],
         received: &mut Received<'_>,
-        done: &mut Done,
     ) -> usize {
-        let mut elems = done.free().iter_mut();
-        let sources = heads.iter().take(GROUP).map_while(|&head| {
-            let source = self.parse(memory, head, largest)?;
-            elems.next()?.write(UsedElem::unwritten(head));
-            Some(source)
-        });
+        let sources = heads.iter().take(GROUP);
+        let sources = sources.map_while(|&head| self.parse(memory, head, largest));
         let sources: ArrayVec<Source, GROUP> = sources.collect();
         received.fill(sources.into_iter())
     }
@@ -184,7 +184,7 @@ impl SplitDevice {
         Some(Source { host: host.as_ptr(), len: desc.len() - HEADER_LEN })
     }
 
-    /// Takes one chain of any layout.
+    /// Takes one chain of any layout; `false` where an index beyond the table names none.
     #[cold]
     fn take_chain(
         &self,
@@ -193,13 +193,11 @@ impl SplitDevice {
         head: u16,
         received: &mut Received<'_>,
         counters: &QueueCounters,
-        done: &mut Done,
-    ) {
+    ) -> bool {
         if head >= self.ring.size().get() {
             counters.dropped(DropCause::BadDescriptor, 1);
-            return;
+            return false;
         }
-        done.push(head, 0);
         let packet = &mut received.packets[received.kept];
         let mut chain =
             Chain::new(self.ring, memory, head, Direction::DeviceReads, self.options.ring.indirect);
@@ -215,6 +213,7 @@ impl SplitDevice {
                 let _ = packet.truncate(0);
             }
         }
+        true
     }
 }
 
@@ -222,25 +221,22 @@ impl SplitDevice {
 ///
 /// Each check is made for a group at once, on the OR of what it looks at: that is no less than any of them.
 #[inline(never)]
-fn parse_groups(
+pub(super) fn parse_groups(
     ring: &SplitRing,
     region: Nearby,
     class: Class,
     heads: &[u16],
     excess: &mut [MaybeUninit<Pair>; BURST],
-    elems: &mut [MaybeUninit<UsedElem>],
 ) -> usize {
     let mask = Pair::new(RawDesc::MASK);
     let least = Pair::new([region.device(), u64::from(class.least) + u64::from(HEADER_LEN)]);
     let groups = heads.as_chunks::<GROUP>().0.iter();
-    let places = excess.as_chunks_mut::<GROUP>().0.iter_mut().zip(elems.as_chunks_mut::<GROUP>().0);
     let mut count = 0;
-    for (heads, (excess, elems)) in groups.zip(places) {
+    for (heads, excess) in groups.zip(excess.as_chunks_mut::<GROUP>().0) {
         if !ring.holds_all(heads) {
             break;
         }
         let mut all = Pair::new([0, 0]);
-        *elems = UsedElem::eight_unwritten(*heads).map(MaybeUninit::new);
         for (&head, excess) in heads.iter().zip(&mut *excess) {
             // SAFETY: `holds_all`.
             let desc = unsafe { ring.desc_pair_unchecked(head) };
@@ -289,8 +285,44 @@ fn narrow(longer: u64) -> u32 {
 
 impl Received<'_> {
     /// As [`fill`](Self::fill), for whole groups of frames of one class.
+    #[inline]
+    fn fill_class(&mut self, alike: &Alike<'_>, wide: Wide) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if wide.is_some() {
+            // SAFETY: the CPU has AVX2.
+            return unsafe {
+                match alike.class.blocks {
+                    2 => self.fill_wide::<2>(alike),
+                    4 => self.fill_wide::<4>(alike),
+                    8 => self.fill_wide::<8>(alike),
+                    _ => self.fill(alike.sources()),
+                }
+            };
+        }
+        let _ = wide;
+        match alike.class.blocks {
+            2 => self.fill_alike::<2>(alike),
+            4 => self.fill_alike::<4>(alike),
+            8 => self.fill_alike::<8>(alike),
+            _ => self.fill(alike.sources()),
+        }
+    }
+
     #[inline(never)]
     fn fill_alike<const BLOCKS: usize>(&mut self, alike: &Alike<'_>) -> usize {
+        self.fill_by::<Block, BLOCKS>(alike)
+    }
+
+    #[inline(never)]
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn fill_wide<const BLOCKS: usize>(&mut self, alike: &Alike<'_>) -> usize {
+        self.fill_by::<core::arch::x86_64::__m256i, BLOCKS>(alike)
+    }
+
+    /// Copies in moves of a `Move`. (In line, for callers that have registers for it.)
+    #[inline(always)]
+    fn fill_by<Move: Copy, const BLOCKS: usize>(&mut self, alike: &Alike<'_>) -> usize {
         let packets = &mut self.packets[self.kept..];
         // The shortest of the class (see `Class`), known to the compiler.
         let least = 16 * BLOCKS + 1;
@@ -312,7 +344,7 @@ impl Received<'_> {
                     packet.set_received_from(template, longer);
                     #[expect(clippy::cast_possible_truncation, reason = "less than 65,536")]
                     let len = least + longer as usize;
-                    raw::copy_ends::<BLOCKS>(host.add(HEADER_BYTES), to, len);
+                    raw::copy_ends_by::<Move, BLOCKS>(host.add(HEADER_BYTES), to, len);
                 }
                 bytes += longer;
             }

@@ -8,24 +8,25 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::slice;
 
-use netbuf::{BURST, Burst, Netbuf, Pool, Template};
+use netbuf::{BURST, Burst, Netbuf, Pool};
 use netdev::{DropCause, QueueCounters};
 
 use super::SplitRing;
 use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::device::{Done, ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDevice};
+use super::copy_out::Matched;
+use super::device::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDevice};
+use super::device_receive::GROUP;
 use super::layout::RawDesc;
+#[cfg(target_arch = "x86_64")]
+use super::wide;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch};
 use crate::ring::frame::{BadChain, Pour, put_header, room};
 use crate::ring::outgoing::Outgoing;
 
-/// Packets that are matched at once.
-const GROUP: usize = 8;
-
 /// The most that the pool's test for plain packets can tell.
-const MOST: u16 = (1 << 15) - 1;
+pub(super) const MOST: u16 = (1 << 15) - 1;
 
 /// What a call has sent so far.
 struct Sent {
@@ -126,22 +127,22 @@ impl SplitDevice {
     ) -> usize {
         let heads = &mut [0; BURST][..posted.min(packets.len())];
         self.ring.avail_run(self.at.avail, heads);
-        let (mut done, mut taken) = (Done::new(), 0);
+        let mut taken = 0;
         while taken < heads.len() {
             let (packets, heads) = (&mut packets[taken..], &heads[taken..]);
             // SAFETY: the caller's promise; those that were sent are not looked at again.
-            let run = unsafe { self.put_run(memory, packets, heads, sent, &mut done) };
+            let run = unsafe { self.put_run(memory, packets, heads, sent) };
             if run == 0 {
                 break;
             }
+            self.completed(run);
             taken += run;
         }
-        self.complete(taken, &done);
         taken
     }
 
     /// Sends and frees the leading packets that are plain, of one pool, and meet a buffer of one good
-    /// descriptor; how many.
+    /// descriptor; how many. Their used elements are written then, but not published.
     ///
     /// # Safety
     /// All of `packets` must be initialised. Those that were sent must not be used afterwards.
@@ -152,7 +153,6 @@ impl SplitDevice {
         packets: &mut [MaybeUninit<Netbuf>],
         heads: &[u16],
         sent: &mut Sent,
-        done: &mut Done,
     ) -> usize {
         // SAFETY: initialised (see above).
         let run = unsafe { packets.assume_init_mut() };
@@ -161,29 +161,50 @@ impl SplitDevice {
         let Some(class) = Class::of(len, SHORTEST, self.options.max_frame) else { return 0 };
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let region = memory.nearby();
-        let place = done.free();
-        let count = match_groups(&self.ring, region, &home, class, run, heads, &mut storage, place);
+        let [(elems, heads), _] = self.ring.used_places(self.at.used, heads);
+        let (count, bytes) =
+            self.match_groups(region, &home, class, run, heads, &mut storage, elems);
         // SAFETY: `match_groups` has written so many.
         let offsets = unsafe { storage[..count].assume_init_ref() };
         let headroom = home.headroom();
         let clean = home.template(headroom, 0);
-        let matched = Matched { region, headroom, clean, offsets };
-        let (taken, bytes) = match (count, class.blocks) {
-            (0, _) => self.put_each(memory, &home, run, heads, done),
-            (_, 2) => put_alike::<2>(&matched, run),
-            (_, 4) => put_alike::<4>(&matched, run),
-            (_, 8) => put_alike::<8>(&matched, run),
-            _ => put_alike::<0>(&matched, run),
+        let matched = Matched { region, headroom, clean, offsets, bytes };
+        let (taken, bytes) = if count == 0 {
+            self.put_each(memory, &home, run, heads)
+        } else {
+            matched.put(class.blocks, self.wide, run)
         };
         sent.bytes += bytes;
         sent.packets += taken;
-        // SAFETY: plain packets of `home`, cleaned where they were sent, and given up by the caller; so many
-        // elements were written.
-        unsafe {
-            done.written(taken);
-            home.free_clean(&packets[..taken]);
-        }
+        // SAFETY: plain packets of `home`, cleaned where they were sent, and given up by the caller.
+        unsafe { home.free_clean(&packets[..taken]) };
         taken
+    }
+
+    /// See [`match_groups`].
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "as there")]
+    fn match_groups(
+        &self,
+        region: Nearby,
+        home: &Pool,
+        class: Class,
+        packets: &[Netbuf],
+        heads: &[u16],
+        offsets: &mut [MaybeUninit<Pair>; BURST],
+        elems: *mut u8,
+    ) -> (usize, u64) {
+        let ring = &self.ring;
+        // SAFETY: `used_places` gave the place of as many elements as `heads`; and the CPU has AVX2.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if self.wide.is_some() {
+                return wide::match_groups(
+                    ring, region, home, class, packets, heads, offsets, elems,
+                );
+            }
+            match_groups(ring, region, home, class, packets, heads, offsets, elems)
+        }
     }
 
     /// Sends leading packets one by one, as many as a group, and cleans them; how many, and their bytes.
@@ -194,11 +215,10 @@ impl SplitDevice {
         home: &Pool,
         packets: &mut [Netbuf],
         heads: &[u16],
-        done: &mut Done,
     ) -> (usize, u64) {
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let heads = &heads[..heads.len().min(GROUP)];
-        let buffers = self.match_run(memory, home, packets, heads, done, &mut storage);
+        let buffers = self.match_run(memory, home, packets, heads, &mut storage);
         let clean = home.template(home.headroom(), 0);
         let mut bytes = 0;
         for (buffer, packet) in buffers.iter().zip(packets) {
@@ -216,7 +236,7 @@ impl SplitDevice {
     }
 
     /// The buffers that take the leading packets, each with room for the header and its packet's bytes; their
-    /// elements are written in `done`, and not counted there yet.
+    /// used elements are written.
     #[inline]
     fn match_run<'a>(
         &self,
@@ -224,14 +244,15 @@ impl SplitDevice {
         home: &Pool,
         packets: &[Netbuf],
         heads: &[u16],
-        done: &mut Done,
         storage: &'a mut [MaybeUninit<NonNull<u8>>; BURST],
     ) -> &'a [NonNull<u8>] {
         let ring = self.ring;
         let span = u32::from(self.options.max_frame).saturating_sub(ETHERNET_HEADER);
         let mut count = 0;
-        let slots = storage.iter_mut().zip(done.free());
-        for ((packet, &head), (slot, elem)) in packets.iter().zip(heads).zip(slots) {
+        let used = (0..).map(|at| self.at.used.wrapping_add(at));
+        for (((packet, &head), slot), used) in
+            packets.iter().zip(heads).zip(storage.iter_mut()).zip(used)
+        {
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a segment has at most 65,535 bytes"
@@ -253,7 +274,7 @@ impl SplitDevice {
             prefetch(host.as_ptr());
             prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
             slot.write(host);
-            elem.write(UsedElem { id: head.into(), len: written });
+            ring.set_used(used, UsedElem { id: head.into(), len: written });
             count += 1;
         }
         // SAFETY: the loop has written the first `count`.
@@ -368,104 +389,72 @@ fn first_len(packet: &Netbuf) -> u16 {
     u16::try_from(packet.bytes().len()).unwrap_or(u16::MAX)
 }
 
-/// Buffers that were matched with packets.
-struct Matched<'a> {
-    region: Nearby,
-    headroom: u16,
-    clean: Template,
-    /// In the region: where the headers go.
-    offsets: &'a [u64],
-}
-
 /// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them,
-/// with buffers that are one good descriptor with room for any of the class; how many. Each check is made for a
+/// with buffers that are one good descriptor with room for any of the class; how many, and their bytes. Each check is made for a
 /// group at once, on an OR: that is no less than any of what it was made of.
+///
+/// # Safety
+/// `elems` must be valid for writes of 8 bytes for each of `heads`.
 #[inline(never)]
 #[expect(
     clippy::too_many_arguments,
     reason = "what a group is checked against, and two places for results"
 )]
-fn match_groups(
+pub(super) unsafe fn match_groups(
     ring: &SplitRing,
     region: Nearby,
     home: &Pool,
     class: Class,
     packets: &[Netbuf],
     heads: &[u16],
-    offsets: &mut [MaybeUninit<u64>; BURST],
-    elems: &mut [MaybeUninit<UsedElem>],
-) -> usize {
+    offsets: &mut [MaybeUninit<Pair>; BURST],
+    mut elems: *mut u8,
+) -> (usize, u64) {
     let (plain, written) =
         (home.plain_from(class.least), u64::from(class.least) + u64::from(HEADER_LEN));
     let most = u32::from(class.least) + HEADER_LEN + u32::from(class.width);
     let mask = Pair::new(RawDesc::MASK);
     let least = Pair::new([region.device(), RawDesc::WRITE_ALONE | u64::from(most)]);
     // A buffer of more than 65,535 bytes is not known to lie in the region.
-    let Some(span) = u32::from(u16::MAX).checked_sub(most) else { return 0 };
+    let Some(span) = u32::from(u16::MAX).checked_sub(most) else { return (0, 0) };
     let groups = packets.as_chunks::<GROUP>().0.iter().zip(heads.as_chunks::<GROUP>().0);
-    let places =
-        offsets.as_chunks_mut::<GROUP>().0.iter_mut().zip(elems.as_chunks_mut::<GROUP>().0);
-    let mut count = 0;
-    for ((packets, heads), (offsets, elems)) in groups.zip(places) {
+    let (mut count, mut bytes) = (0, 0);
+    for ((packets, heads), offsets) in groups.zip(offsets.as_chunks_mut::<GROUP>().0) {
         if !ring.holds_all(heads) {
             break;
         }
-        let (mut all, mut longer) = (Pair::new([0, 0]), 0);
-        let each = packets.iter().zip(heads).zip(offsets.iter_mut().zip(elems));
-        for ((packet, &head), (offset, elem)) in each {
+        let (mut all, mut longer, mut sum) = (Pair::new([0, 0]), 0, 0);
+        for ((packet, &head), offset) in packets.iter().zip(heads).zip(&mut *offsets) {
             let excess = plain.more(packet);
             longer |= excess;
+            sum += excess >> 32;
             // SAFETY: `holds_all`.
             let more = unsafe { ring.desc_pair_unchecked(head) }.and(mask).minus(least);
             all = all.or(more);
             // (Where a check fails, these are not among those that are counted.)
-            offset.write(more.words()[0]);
-            elem.write(UsedElem::filled(head, (excess >> 32).wrapping_add(written)));
+            offset.write(more);
+            let elem = UsedElem::filled(head, (excess >> 32).wrapping_add(written));
+            // SAFETY: one of them, of 8 bytes.
+            unsafe {
+                elems.cast::<UsedElem>().write_unaligned(elem);
+                elems = elems.add(8);
+            }
         }
         // SAFETY: written above.
         let offsets = unsafe { offsets.assume_init_ref() };
         let [any_offset, room] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
-        let inside = region.holds(any_offset) || offsets.iter().all(|&offset| region.holds(offset));
+        let inside = region.holds(any_offset)
+            || offsets.iter().all(|offset| region.holds(offset.words()[0]));
         if plain.longest(longer) > class.width.min(MOST).into() || room > span.into() || !inside {
             break;
         }
-        for &offset in offsets {
-            let host = region.perhaps_at(offset);
-            prefetch(host);
-            prefetch(host.wrapping_add(HEADER_BYTES));
+        // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)
+        for offset in offsets {
+            prefetch(region.perhaps_at(offset.words()[0]).wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
+        bytes += sum;
     }
-    count
-}
-
-/// Copies packets into the buffers that they were matched with, and cleans them; how many, and their bytes. With
-/// `BLOCKS`, all are of the class that is copied so.
-#[inline(never)]
-fn put_alike<const BLOCKS: usize>(matched: &Matched<'_>, packets: &mut [Netbuf]) -> (usize, u64) {
-    let (region, headroom, clean) = (matched.region, matched.headroom, matched.clean);
-    let mut bytes = 0;
-    let groups = matched.offsets.as_chunks::<4>().0.iter();
-    for (offsets, packets) in groups.zip(packets.as_chunks_mut::<4>().0) {
-        for (&offset, packet) in offsets.iter().zip(packets) {
-            let to = region.perhaps_at(offset);
-            let (from, len) = (packet.room(), packet.bytes().len());
-            // SAFETY: `match_groups` found room for the header and the packet's bytes behind it, and no peer maps
-            // those. The packet is a plain one of `home` and not moved, so its bytes stand behind the pool's
-            // headroom; its length is of the class. It becomes what it was when the pool handed it out.
-            unsafe {
-                put_header(to);
-                let (from, to) = (from.add(headroom.into()).as_ptr(), to.add(HEADER_BYTES));
-                if BLOCKS == 0 {
-                    raw::copy(from, to, len);
-                } else {
-                    raw::copy_ends::<BLOCKS>(from, to, len);
-                }
-                packet.set_received_from(clean, 0);
-            }
-            bytes += len as u64;
-        }
-    }
-    (matched.offsets.len(), bytes)
+    (count, bytes + u64::from(class.least) * count as u64)
 }

@@ -97,27 +97,37 @@ pub struct UsedElem {
 }
 
 impl UsedElem {
-    /// A chain that the device has read: nothing was written.
-    #[inline]
-    pub(super) fn unwritten(head: u16) -> Self {
-        Self { id: head.into(), len: 0 }
-    }
-
     /// A chain into which the device has written the lower half of `len` bytes.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "says so")]
     pub(super) fn filled(head: u16, len: u64) -> Self {
         Self { id: head.into(), len: len as u32 }
     }
+}
 
-    /// Eight unwritten ones, put together in registers: the compiler would store the halves one by one.
-    #[inline]
-    pub(super) fn eight_unwritten(heads: [u16; 8]) -> [Self; 8] {
-        if cfg!(target_endian = "big") {
-            return heads.map(Self::unwritten);
+/// Writes used elements, at `to` and behind, that name `heads`.
+///
+/// # Safety
+/// `to` must be valid for writes of 8 bytes for each.
+#[inline]
+pub(super) unsafe fn write_heads(mut to: *mut u8, heads: &[u16]) {
+    let (groups, rest) = match heads.as_chunks::<8>() {
+        both if cfg!(target_endian = "little") => both,
+        _ => (&[][..], heads),
+    };
+    // SAFETY: 64 bytes for each group, and 8 for each of the rest.
+    unsafe {
+        for group in groups {
+            // (Put together in registers: the compiler would store the halves one by one.)
+            for pair in raw::widen(*group) {
+                pair.write(to);
+                to = to.add(16);
+            }
         }
-        // SAFETY: the same size, and any bits are two `u32`s each.
-        unsafe { core::mem::transmute::<[Pair; 4], [Self; 8]>(raw::widen(heads)) }
+        for &head in rest {
+            to.cast::<UsedElem>().write_unaligned(UsedElem { id: head.into(), len: 0 });
+            to = to.add(8);
+        }
     }
 }
 
@@ -297,6 +307,22 @@ impl SplitRing {
         unsafe { Pair::read(self.desc.add(2 * usize::from(head)).as_ptr()) }
     }
 
+    /// The same of eight descriptors, of which `head` is the first.
+    ///
+    /// # Safety
+    /// `head + 7 < size`.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn eight_descs_unchecked(&self, head: u16) -> [crate::avx2::Quad; 4] {
+        debug_assert!(head + 7 < self.size.get());
+        // SAFETY: all lie in the table.
+        unsafe {
+            let first = self.desc.add(2 * usize::from(head));
+            [0, 4, 8, 12].map(|at| crate::avx2::Quad::read(first.add(at).as_ptr()))
+        }
+    }
+
     /// Writes a descriptor; `index` is wrapped.
     #[inline]
     pub fn set_desc(&self, index: u16, desc: Desc) {
@@ -364,18 +390,35 @@ impl SplitRing {
     /// Writes used elements from `index` (wrapped) on, at most as many as the ring has.
     #[inline]
     pub fn set_used_run(&self, index: u16, elems: &[UsedElem]) {
-        debug_assert!(elems.len() <= usize::from(self.size.get()));
+        for (place, elems) in self.used_places(index, elems) {
+            // SAFETY: as many bytes as these have; `elems` is private.
+            unsafe { raw::copy(elems.as_ptr().cast(), place, size_of_val(elems)) };
+        }
+    }
+
+    /// Where used elements from `index` (wrapped) on stand, one for each of `all`, of which there are at most as many as
+    /// the ring has: those up to the end of the ring, and from its start. Each place has 8 bytes for each.
+    #[inline]
+    pub(super) fn used_places<'a, T>(&self, index: u16, all: &'a [T]) -> [(*mut u8, &'a [T]); 2] {
+        debug_assert!(all.len() <= usize::from(self.size.get()));
         let from = usize::from(self.size.wrap(index));
-        let first = elems.len().min(usize::from(self.size.get()) - from);
-        // SAFETY: two u16 words, then `size` elements: `from + first <= size`, and the rest starts at the front
-        // again. The used ring is aligned to 4, as the elements are; `elems` is private.
-        unsafe {
-            let entries = self.used.add(2).cast::<UsedElem>().as_ptr();
-            let (source, rest) = (elems.as_ptr(), elems.len() - first);
-            raw::copy(source.cast(), entries.add(from).cast(), size_of::<UsedElem>() * first);
-            if rest > 0 {
-                ptr::copy_nonoverlapping(source.add(first), entries, rest.min(from));
-            }
+        let first = all.len().min(usize::from(self.size.get()) - from);
+        let (all, rest) = all.split_at(first);
+        // SAFETY: two u16 words, then `size` elements of 8 bytes, of which `from` is one.
+        let (start, place) = unsafe {
+            let start = self.used.add(2).cast::<u8>();
+            (start.as_ptr(), start.add(8 * from).as_ptr())
+        };
+        [(place, all), (start, rest)]
+    }
+
+    /// Writes used elements from `index` (wrapped) on that name all of `heads`, of which there are at most as many as
+    /// the ring has, and say that nothing was written into their chains.
+    #[inline]
+    pub(super) fn set_used_heads(&self, index: u16, heads: &[u16]) {
+        for (place, heads) in self.used_places(index, heads) {
+            // SAFETY: as many bytes as these need.
+            unsafe { write_heads(place, heads) };
         }
     }
 
