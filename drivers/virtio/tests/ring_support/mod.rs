@@ -11,8 +11,8 @@ pub mod scripted;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-use netbuf::{Burst, DeviceMemory, Pool, PoolConfig};
-use netdev::{DropCause, QueueCounters};
+use netbuf::{Burst, Checksum, DeviceMemory, Pool, PoolConfig};
+use netdev::{DropCause, Offloads, QueueCounters};
 use virtio::memory::{MemoryMap, Region};
 use virtio::ring::RingOptions;
 use virtio::ring::split::{
@@ -161,4 +161,71 @@ impl Guest {
         assert_eq!(device.receive(&self.map, pool, &mut out, &self.counters, 7), out.len());
         out
     }
+}
+
+/// What a second thread writes into the header at [`LOW`], all the time.
+pub struct Headers(NonNull<u8>);
+
+// SAFETY: guest memory, which is never given back and never borrowed; both sides use volatile bytes only.
+unsafe impl Send for Headers {}
+
+impl Headers {
+    pub fn new(map: &MemoryMap) -> Self {
+        Self(map.translate(LOW, 12).unwrap())
+    }
+
+    /// Any header, of which most say something that is possible.
+    pub fn flip(&self, random: u64) {
+        let [flags, gso_type, a, b, c, d, ..] = random.to_le_bytes();
+        let flags = [0, 0, 1, 1, 3, flags][usize::from(a % 6)];
+        let gso_type = [0, 0, 0, 1, 4, gso_type][usize::from(b % 6)];
+        let numbers = [a, 0, b / 64, 0, c / 2, d / 64, d, c / 128, b, a].into_iter();
+        for (at, byte) in [flags, gso_type].into_iter().chain(numbers).enumerate() {
+            // SAFETY: one of twelve bytes that were translated.
+            unsafe { self.0.add(at).write_volatile(byte) };
+        }
+    }
+}
+
+/// Whether what a packet carries is possible for a packet of its size, however its header flickered.
+pub fn is_sound(packet: &netbuf::Netbuf, options: &DeviceOptions) -> bool {
+    let len = packet.len();
+    let checksum = match packet.checksum() {
+        Checksum::Partial { start, offset } => {
+            usize::from(start) + usize::from(offset) + 2 <= len
+                && options.ring.offloads.contains(Offloads::RX_CHECKSUM)
+        }
+        Checksum::Valid => false,
+        Checksum::Unknown => true,
+    };
+    let (gso, most) = match packet.gso() {
+        Some(gso) => (gso.size > 0 && usize::from(gso.header_len) <= len, 65_550),
+        None => (true, options.max_frame.into()),
+    };
+    checksum && gso && (14..=most).contains(&len)
+}
+
+/// Nothing but indirect tables; and all that a device half knows.
+pub fn mutated_options() -> [DeviceOptions; 2] {
+    let all = RingOptions {
+        event_idx: true,
+        indirect: true,
+        in_order: true,
+        mergeable: true,
+        offloads: Offloads::all(),
+    };
+    [RingOptions::INDIRECT, all].map(|ring| DeviceOptions { ring, ..OPTIONS })
+}
+
+/// A packet of one or two segments, some of which ask for something.
+pub fn any_packet(pool: &Pool, round: u32) -> netbuf::Netbuf {
+    let number = round.to_le_bytes()[0];
+    let mut packet = pool.copy_from(&frame(number, 60 + (round % 40) as usize)).unwrap();
+    if round.is_multiple_of(3) {
+        packet.set_checksum(Checksum::Partial { start: 34, offset: 16 });
+    }
+    if round.is_multiple_of(7) {
+        packet.chain(pool.copy_from(&frame(number, 1400)).unwrap());
+    }
+    packet
 }
