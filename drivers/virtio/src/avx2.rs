@@ -121,6 +121,34 @@ impl Quad {
         Self(x86::_mm256_sub_epi64(self.0, other.0))
     }
 
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn xor(self, other: Self) -> Self {
+        Self(x86::_mm256_xor_si256(self.0, other.0))
+    }
+
+    /// Whether none of the bits of `other` is set.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn lacks(self, other: Self) -> bool {
+        x86::_mm256_testz_si256(self.0, other.0) != 0
+    }
+
+    /// The upper halves of the words.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn upper(self) -> Self {
+        Self(x86::_mm256_srli_epi64::<32>(self.0))
+    }
+
+    /// Of four pairs, in two of these, the second words in order.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn seconds(low: Self, high: Self) -> Self {
+        let mixed = x86::_mm256_unpackhi_epi64(low.0, high.0);
+        Self(x86::_mm256_permute4x64_epi64::<0b11_01_10_00>(mixed))
+    }
+
     /// The sum of all.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -205,6 +233,10 @@ mod tests {
         assert_eq!(words(a.minus(b)), each(u64::wrapping_sub));
         assert_eq!(a.fold().words(), [one[0] | one[2], one[1] | one[3]]);
         assert_eq!(b.sum(), 0x8000_0000_0000_0010);
+        assert_eq!(words(a.xor(b)), each(|a, b| a ^ b));
+        assert_eq!(words(a.upper()), [0, 0xffff_ffff, 1 << 31, 0]);
+        assert!(a.lacks(Quad::of([2, 0, 1, 8])) && !a.lacks(Quad::of([2, 1, 1, 8])));
+        assert_eq!(words(Quad::seconds(a, b)), [one[1], one[3], two[1], two[3]]);
         assert_eq!(words(Quad::twice(Pair::new([3, 4]))), [3, 4, 3, 4]);
         assert_eq!(words(Quad::join(Pair::new([3, 4]), Pair::new([5, 6]))), [3, 4, 5, 6]);
         assert_eq!((words(Quad::all(9)), words(Quad::zero())), ([9; 4], [0; 4]));

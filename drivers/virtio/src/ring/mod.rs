@@ -1,6 +1,8 @@
 //! Virtqueues: each format in a folder of its own, with the driver half and the device half side by side.
 
 mod assembly;
+mod copy_in;
+mod copy_out;
 mod device;
 mod driver;
 mod frame;

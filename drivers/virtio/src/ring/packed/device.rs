@@ -14,11 +14,12 @@ use netdev::{Armed, DropCause, QueueCounters};
 use super::chain::Walked;
 use super::layout::{Event, PackedRing, Slot, Word, flags};
 use super::position;
-use crate::ring::split::{DeviceOptions, Indexes};
+use crate::ring::split::{DeviceOptions, Indexes, Wide, detect};
 
 /// The device half of one packed virtqueue.
 #[derive(Debug)]
 pub struct PackedDevice {
+    pub(super) wide: Wide,
     pub(super) ring: PackedRing,
     pub(super) options: DeviceOptions,
     /// The next descriptor to take; never read back from the ring.
@@ -41,8 +42,9 @@ impl PackedDevice {
     pub fn new(ring: PackedRing, start: Indexes, options: DeviceOptions) -> Self {
         let (avail, used) =
             (position::decode(start.avail, ring.size()), position::decode(start.used, ring.size()));
+        let wide = detect();
         let device =
-            Self { ring, options, avail, used, notified: None, armed: false, broken: false };
+            Self { wide, ring, options, avail, used, notified: None, armed: false, broken: false };
         device.suppress();
         device
     }
@@ -97,24 +99,25 @@ impl PackedDevice {
         position::to_end(self.avail, size).min(position::to_end(self.used, size))
     }
 
-    /// Hands a run of single descriptors back, written as `words` without their turn: the first one's last, so
-    /// that the driver sees none of them, or all.
+    /// Flags of a used descriptor in the next place.
+    #[inline]
+    pub(super) fn used_flags(&self) -> u16 {
+        position::used(self.used, self.ring.size())
+    }
+
+    /// Hands a run of single descriptors back, written as `words`, which carry [`used_flags`](Self::used_flags): the
+    /// first one's last, so that the driver sees none of them, or all.
     #[inline]
     pub(super) fn complete_run(&mut self, words: &[Word]) {
-        let size = self.ring.size();
-        let turn = Word::new(0, 0, position::used(self.used, size)).0;
         debug_assert!(words.len() <= self.straight());
-        let first = self.ring.slot(position::place(self.used, size));
+        let first = self.ring.slot(position::place(self.used, self.ring.size()));
         let Some((head, rest)) = words.split_first() else { return };
         for (at, word) in rest.iter().enumerate() {
             // SAFETY: the run does not go beyond the end of the ring.
-            unsafe { first.add(at + 1) }.set_word(Word(word.0 | turn));
+            unsafe { first.add(at + 1) }.set_word(*word);
         }
-        first.publish(Word(head.0 | turn));
-        #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
-        let count = words.len() as u32;
-        self.avail = self.avail.wrapping_add(count);
-        self.used = self.used.wrapping_add(count);
+        first.publish(*head);
+        self.completed(words.len());
     }
 
     /// As [`complete_run`](Self::complete_run), for buffers of which no length is of interest: where the order is
@@ -125,11 +128,15 @@ impl PackedDevice {
             return self.complete_run(words);
         }
         let Some(last) = words.last() else { return };
-        let size = self.ring.size();
-        let turn = Word::new(0, 0, position::used(self.used, size)).0;
-        self.ring.slot(position::place(self.used, size)).publish(Word(last.0 | turn));
+        self.ring.slot(position::place(self.used, self.ring.size())).publish(*last);
+        self.completed(words.len());
+    }
+
+    /// As many descriptors are done with.
+    #[inline]
+    fn completed(&mut self, count: usize) {
         #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
-        let count = words.len() as u32;
+        let count = count as u32;
         self.avail = self.avail.wrapping_add(count);
         self.used = self.used.wrapping_add(count);
     }

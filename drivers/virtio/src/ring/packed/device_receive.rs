@@ -15,27 +15,19 @@ use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
 use super::layout::Word;
 use super::position;
+#[cfg(target_arch = "x86_64")]
+use super::wide;
 use crate::memory::MemoryMap;
-use crate::raw::{self, prefetch, read_once};
-use crate::ring::frame::{asked, gather};
-use crate::ring::header::ASKS;
-use crate::ring::split::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN};
-
-/// A frame in one descriptor, inside one memory region.
-#[derive(Clone, Copy)]
-struct Source {
-    host: NonNull<u8>,
-    /// Header and frame.
-    len: u32,
-}
+use crate::raw::{Class, prefetch};
+use crate::ring::copy_in::{Alike, GROUP, Received, Source};
+use crate::ring::frame::gather;
+use crate::ring::split::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST};
 
 /// What is asked of a receive call, and what came of it so far.
-struct Received<'a> {
+struct Call<'a> {
     out: &'a mut Burst,
     pool: &'a Pool,
     port: u16,
-    /// What headers may ask for.
-    offloads: Offloads,
     bytes: u64,
 }
 
@@ -57,8 +49,7 @@ impl PackedDevice {
         if !self.begin() || left == 0 {
             return 0;
         }
-        let mut received =
-            Received { out, pool, port, offloads: self.options.ring.offloads, bytes: 0 };
+        let mut received = Call { out, pool, port, bytes: 0 };
         while left > 0 {
             let (found, run) = self.take_run(memory, left, &mut received);
             left -= run;
@@ -86,8 +77,15 @@ impl PackedDevice {
         &mut self,
         memory: &MemoryMap,
         most: usize,
-        received: &mut Received<'_>,
+        received: &mut Call<'_>,
     ) -> (usize, usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide.is_some() {
+            let run = self.take_wide(memory, most, received);
+            if run > 0 {
+                return (run, run);
+            }
+        }
         let mut sources = [const { MaybeUninit::uninit() }; BURST];
         let mut words = [Word(0); BURST];
         let most = most.min(self.straight());
@@ -97,9 +95,42 @@ impl PackedDevice {
         if found == 0 {
             return (0, 0);
         }
-        let run = received.fill(sources);
+        let run = received
+            .fill(found, self.options.ring.offloads, |all| all.fill(sources.iter().copied()));
         self.complete_unwritten(&words[..run]);
         (found, run)
+    }
+
+    /// The same of whole groups of descriptors of one class of lengths.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    fn take_wide(&mut self, memory: &MemoryMap, most: usize, received: &mut Call<'_>) -> usize {
+        let size = self.ring.size();
+        let most = most.min(self.straight()).min(received.pool.available());
+        let largest = self.options.max_frame.min(received.pool.room()).min(u16::MAX - SHORT_HEADER);
+        let first = self.ring.slot(position::place(self.avail, size));
+        // What the first descriptor says now is only a guess.
+        let class = Class::of(first.word().len().wrapping_sub(HEADER_LEN), SHORTEST, largest);
+        let Some(class) = class.filter(|_| most >= GROUP) else { return 0 };
+        let region = memory.nearby();
+        let (available, used) = (position::available(self.avail, size), self.used_flags());
+        let run = wide::Run { first, most, available, used, region, class };
+        let mut excess = [const { MaybeUninit::uninit() }; BURST];
+        let mut words = [const { MaybeUninit::uninit() }; BURST];
+        // SAFETY: `most` descriptors lie before the end of the ring; and the CPU has AVX2.
+        let count = unsafe { wide::parse_groups(&run, &mut excess, &mut words) };
+        // SAFETY: `parse_groups` has written so many.
+        let (excess, words) =
+            unsafe { (excess[..count].assume_init_ref(), words[..count].assume_init_ref()) };
+        if count == 0 {
+            return 0;
+        }
+        let filled = received.fill(count, self.options.ring.offloads, |all| {
+            let template = all.template.longer(class.least);
+            all.fill_class(&Alike { region, class, template, excess }, self.wide)
+        });
+        self.complete_unwritten(&words[..filled]);
+        filled
     }
 
     #[inline]
@@ -114,7 +145,7 @@ impl PackedDevice {
         const SMALLEST: u32 = HEADER_LEN + ETHERNET_HEADER;
         let size = self.ring.size();
         let first = self.ring.slot(position::place(self.avail, size));
-        let turn = position::available(self.avail, size);
+        let (turn, used) = (position::available(self.avail, size), self.used_flags());
         let span = u32::from(largest).saturating_sub(ETHERNET_HEADER);
         let mut count = 0;
         for (slot, done) in storage[..most.min(BURST)].iter_mut().zip(words) {
@@ -129,8 +160,8 @@ impl PackedDevice {
             let Some(host) = translate(memory, desc.addr(), len) else { break };
             prefetch(host.as_ptr());
             prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
-            slot.write(Source { host, len });
-            *done = Word(word.0 & 0xffff << Word::ID);
+            slot.write(Source { host: host.as_ptr(), len: len - HEADER_LEN });
+            *done = Word::new(0, word.id(), used);
             count += 1;
         }
         // SAFETY: the loop has written the first `count`.
@@ -142,7 +173,7 @@ impl PackedDevice {
     fn take_chain(
         &mut self,
         memory: &MemoryMap,
-        received: &mut Received<'_>,
+        received: &mut Call<'_>,
         counters: &QueueCounters,
     ) -> bool {
         let Some(mut packet) = received.pool.alloc() else { return false };
@@ -173,40 +204,23 @@ fn translate(memory: &MemoryMap, addr: u64, len: u32) -> Option<NonNull<u8>> {
     }
 }
 
-impl Received<'_> {
-    /// Copies frames into fresh packets, and what their headers ask for onto them, as far as there are any and up to
-    /// the first whose header asks for what cannot be; how many.
+impl Call<'_> {
+    /// Has up to `count` frames copied into fresh packets, as far as there are any; how many.
     #[inline]
-    fn fill(&mut self, sources: &[Source]) -> usize {
+    fn fill(
+        &mut self,
+        count: usize,
+        offloads: Offloads,
+        copy: impl FnOnce(&mut Received<'_>) -> usize,
+    ) -> usize {
         let before = self.out.len();
-        let got = self.pool.alloc_burst(self.out, sources.len());
-        let headroom = self.pool.headroom();
-        let template = self.pool.template(headroom, self.port);
-        let (mut filled, mut bytes) = (0, 0);
-        for (source, packet) in sources.iter().zip(&mut self.out[before..]) {
-            let (host, len) = (source.host.as_ptr(), source.len - HEADER_LEN);
-            // SAFETY: `parse_run` translated `source.len` bytes, more than a header.
-            let front: u64 = unsafe { read_once(host) };
-            // SAFETY: the packet is as the pool handed it out, and `len` is at most the pool's room: that many
-            // bytes behind its headroom are ours alone, since a peer maps none of the memory of a pool that we
-            // copy into. Header and frame were translated.
-            unsafe {
-                packet.set_received_from(template, len.into());
-                let to = packet.room().add(headroom.into()).as_ptr();
-                raw::copy(host.add(HEADER_BYTES), to, len as usize);
-            }
-            if u64::from_le(front) & u64::from(ASKS) != 0 {
-                // SAFETY: as above.
-                let Some(asks) = (unsafe { asked(front, host, len, self.offloads) }) else { break };
-                asks.put_on(packet);
-            }
-            filled += 1;
-            bytes += u64::from(len);
-        }
+        let got = self.pool.alloc_burst(self.out, count);
+        let mut received = Received::new(self.pool, self.port, offloads, &mut self.out[before..]);
+        let filled = copy(&mut received);
+        self.bytes += received.bytes;
         if filled < got {
             self.out.truncate(before + filled);
         }
-        self.bytes += bytes;
         filled
     }
 }

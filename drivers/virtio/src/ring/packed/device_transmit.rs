@@ -15,8 +15,11 @@ use super::chain::{Chain, Direction};
 use super::device::PackedDevice;
 use super::layout::{Word, flags};
 use super::position;
+#[cfg(target_arch = "x86_64")]
+use super::wide;
 use crate::memory::MemoryMap;
-use crate::raw::{self, prefetch};
+use crate::raw::{self, Class, prefetch};
+use crate::ring::copy_out::Matched;
 use crate::ring::frame::{BadChain, Pour, put_header, room};
 use crate::ring::outgoing::Outgoing;
 use crate::ring::split::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN};
@@ -123,11 +126,20 @@ impl PackedDevice {
         packets: &mut [MaybeUninit<Netbuf>],
         sent: &mut Sent,
     ) -> usize {
-        let mut storage = [const { MaybeUninit::uninit() }; BURST];
-        let mut words = [Word(0); BURST];
         // SAFETY: initialised (see above).
         let run = unsafe { packets.assume_init_mut() };
         let Some(home) = run.first().and_then(Pool::of) else { return 0 };
+        #[cfg(target_arch = "x86_64")]
+        if self.wide.is_some() {
+            let count = self.put_wide(memory, &home, run, sent);
+            if count > 0 {
+                // SAFETY: plain packets of `home`, cleaned where they were sent, and given up by the caller.
+                unsafe { home.free_clean(&packets[..count]) };
+                return count;
+            }
+        }
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        let mut words = [Word(0); BURST];
         let buffers = self.match_run(memory, &home, run, &mut storage, &mut words);
         let clean = home.template(home.headroom(), 0);
         for (buffer, packet) in buffers.iter().zip(run) {
@@ -149,6 +161,47 @@ impl PackedDevice {
         count
     }
 
+    /// Sends the leading packets, in whole groups of one class of lengths, and cleans them; how many.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    fn put_wide(
+        &mut self,
+        memory: &MemoryMap,
+        home: &Pool,
+        packets: &mut [Netbuf],
+        sent: &mut Sent,
+    ) -> usize {
+        let size = self.ring.size();
+        let len = packets.first().map_or(0, |packet| packet.bytes().len());
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let Some(class) = Class::of(len, SHORTEST, self.options.max_frame) else { return 0 };
+        let (region, most) = (memory.nearby(), self.straight().min(BURST));
+        let first = self.ring.slot(position::place(self.avail, size));
+        let available = position::available(self.avail, size) | flags::DESC_WRITE;
+        // WRITE says that the length means something (virtio 1.2, 2.8.5).
+        let used = self.used_flags() | flags::DESC_WRITE;
+        let run = wide::Run { first, most, available, used, region, class };
+        let mut offsets = [const { MaybeUninit::uninit() }; BURST];
+        let mut words = [const { MaybeUninit::uninit() }; BURST];
+        // SAFETY: `most` descriptors lie before the end of the ring; and the CPU has AVX2.
+        let (count, bytes) =
+            unsafe { wide::match_groups(&run, home, packets, &mut offsets, &mut words) };
+        // SAFETY: `match_groups` has written so many.
+        let (offsets, words) =
+            unsafe { (offsets[..count].assume_init_ref(), words[..count].assume_init_ref()) };
+        if count == 0 {
+            return 0;
+        }
+        let headroom = home.headroom();
+        let clean = home.template(headroom, 0);
+        let matched = Matched { region, headroom, clean, offsets, bytes };
+        matched.put(class.blocks, self.wide, packets);
+        sent.bytes += bytes;
+        sent.packets += count;
+        self.complete_run(words);
+        count
+    }
+
     /// The buffers that take the leading packets, each with room for the header and its packet's bytes, and what
     /// is written into their descriptors in the end.
     #[inline]
@@ -163,6 +216,8 @@ impl PackedDevice {
         let size = self.ring.size();
         let first = self.ring.slot(position::place(self.avail, size));
         let wanted = position::available(self.avail, size) | flags::DESC_WRITE;
+        // WRITE says that `len` means something (virtio 1.2, 2.8.5).
+        let used = self.used_flags() | flags::DESC_WRITE;
         let span = u32::from(self.options.max_frame).saturating_sub(ETHERNET_HEADER);
         let most = self.straight().min(packets.len());
         let plain = home.plain_from(SHORTEST);
@@ -197,8 +252,7 @@ impl PackedDevice {
             prefetch(host.as_ptr());
             prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
             slot.write(host);
-            // WRITE says that `len` means something (virtio 1.2, 2.8.5).
-            *done = Word::new(written, word.id(), flags::DESC_WRITE);
+            *done = Word::new(written, word.id(), used);
             count += 1;
         }
         // SAFETY: the loop has written the first `count`.

@@ -42,6 +42,7 @@ pub struct Desc {
 
 /// The second word of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(super) struct Word(pub(super) u64);
 
 impl Word {
@@ -231,6 +232,18 @@ impl Slot {
     pub(super) unsafe fn add(self, count: usize) -> Self {
         // SAFETY: inside the ring, as the caller says.
         Self(unsafe { self.0.add(2 * count) })
+    }
+
+    /// This descriptor and the seven behind it, each word read once.
+    ///
+    /// # Safety
+    /// They must all be the ring's.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn eight(self) -> [crate::avx2::Quad; 4] {
+        // SAFETY: four times two descriptors inside the ring.
+        [0, 4, 8, 12].map(|at| unsafe { crate::avx2::Quad::read(self.0.add(at).as_ptr()) })
     }
 
     /// Length, id and flags, read once. Whoever sees the flags of a descriptor sees its other parts, and the

@@ -10,6 +10,8 @@ mod device_transmit;
 mod driver;
 mod layout;
 mod position;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use device::PackedDevice;
 pub use driver::{PackedReceive, PackedTransmit, ring_bytes};

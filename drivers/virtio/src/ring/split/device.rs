@@ -18,7 +18,7 @@ use crate::ring::RingOptions;
 pub const HEADER_LEN: u32 = SHORT_HEADER as u32;
 
 /// As many bytes, where a `u16` is wanted.
-pub(super) const SHORT_HEADER: u16 = 12;
+pub(in crate::ring) const SHORT_HEADER: u16 = 12;
 
 /// As many bytes, where a `usize` is wanted.
 pub(in crate::ring) const HEADER_BYTES: usize = SHORT_HEADER as usize;
@@ -27,7 +27,7 @@ pub(in crate::ring) const HEADER_BYTES: usize = SHORT_HEADER as usize;
 pub(in crate::ring) const ETHERNET_HEADER: u32 = SHORTEST as u32;
 
 /// As many bytes, where a `u16` is wanted.
-pub(super) const SHORTEST: u16 = 14;
+pub(in crate::ring) const SHORTEST: u16 = 14;
 
 /// What was negotiated for a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

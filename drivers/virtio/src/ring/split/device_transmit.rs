@@ -14,14 +14,14 @@ use netdev::{DropCause, QueueCounters};
 use super::SplitRing;
 use super::UsedElem;
 use super::chain::{Chain, Direction};
-use super::copy_out::Matched;
 use super::device::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDevice};
-use super::device_receive::GROUP;
 use super::layout::RawDesc;
 #[cfg(target_arch = "x86_64")]
 use super::wide;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch};
+use crate::ring::copy_in::GROUP;
+use crate::ring::copy_out::Matched;
 use crate::ring::frame::{BadChain, Pour, put_header, room};
 use crate::ring::outgoing::Outgoing;
 
@@ -125,8 +125,9 @@ impl SplitDevice {
         posted: usize,
         sent: &mut Sent,
     ) -> usize {
-        let heads = &mut [0; BURST][..posted.min(packets.len())];
-        self.ring.avail_run(self.at.avail, heads);
+        let mut storage = [const { MaybeUninit::uninit() }; BURST];
+        let count = posted.min(packets.len());
+        let heads = self.ring.avail_run(self.at.avail, count, &mut storage);
         let mut taken = 0;
         while taken < heads.len() {
             let (packets, heads) = (&mut packets[taken..], &heads[taken..]);

@@ -3,8 +3,11 @@
 //! No reference to this memory is ever formed but to single atomics, because the peer may write it at any
 //! time. Plain entries are read and written as whole volatile words; the two index words order them.
 
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
+
+use netbuf::BURST;
 
 use crate::raw::{self, Pair};
 
@@ -368,22 +371,30 @@ impl SplitRing {
         }
     }
 
-    /// Copies avail ring entries from `index` (wrapped) on into all of `heads`, of which there are at most as
-    /// many as the ring has: each is read once.
+    /// Copies `count` avail ring entries from `index` (wrapped) on, at most as many as the ring and `heads` have: each
+    /// is read once.
     #[inline]
-    pub fn avail_run(&self, index: u16, heads: &mut [u16]) {
+    pub(super) fn avail_run<'a>(
+        &self,
+        index: u16,
+        count: usize,
+        heads: &'a mut [MaybeUninit<u16>; BURST],
+    ) -> &'a [u16] {
+        let heads = &mut heads[..count];
         debug_assert!(heads.len() <= usize::from(self.size.get()));
         let from = usize::from(self.size.wrap(index));
         let first = heads.len().min(usize::from(self.size.get()) - from);
         // SAFETY: two words, then `size` entries: `from + first <= size`, and the rest starts at the front again.
-        // Raw copies, because the driver may write the entries; `heads` is private, so nothing overlaps.
+        // Raw copies, because the driver may write the entries; `heads` is private, so nothing overlaps. All of them
+        // are written.
         unsafe {
             let entries = self.avail.add(2).as_ptr();
-            let (to, rest) = (heads.as_mut_ptr(), heads.len() - first);
+            let (to, rest) = (heads.as_mut_ptr().cast::<u16>(), heads.len() - first);
             raw::copy(entries.add(from).cast(), to.cast(), 2 * first);
             if rest > 0 {
-                ptr::copy_nonoverlapping(entries, to.add(first), rest.min(from));
+                ptr::copy_nonoverlapping(entries, to.add(first), rest);
             }
+            heads.assume_init_ref()
         }
     }
 

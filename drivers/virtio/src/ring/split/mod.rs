@@ -1,7 +1,6 @@
 //! The split virtqueue (virtio 1.2, 2.7).
 
 mod chain;
-mod copy_out;
 mod device;
 mod device_receive;
 mod device_transmit;
@@ -11,6 +10,8 @@ mod layout;
 mod wide;
 
 pub use device::{DeviceOptions, HEADER_LEN, Indexes, SplitDevice};
-pub(super) use device::{ETHERNET_HEADER, HEADER_BYTES};
+pub(super) use device::{
+    ETHERNET_HEADER, HEADER_BYTES, SHORT_HEADER, SHORTEST, Wide, wide as detect,
+};
 pub use driver::{SplitReceive, SplitTransmit, ring_bytes};
 pub use layout::{Desc, RingSize, SplitRing, UsedElem, flags};

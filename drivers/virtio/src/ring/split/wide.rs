@@ -7,12 +7,12 @@ use netbuf::{BURST, Netbuf, Pool};
 
 use super::SplitRing;
 use super::device::{HEADER_BYTES, HEADER_LEN, SHORT_HEADER};
-use super::device_receive::GROUP;
 use super::device_transmit::MOST;
 use super::layout::{RawDesc, write_heads};
 use crate::avx2::{Eight, Quad};
 use crate::memory::Nearby;
 use crate::raw::{Class, Pair, prefetch};
+use crate::ring::copy_in::GROUP;
 
 /// Reads the descriptors that `heads` name, takes `least` from what of them is looked at, and writes it to `excess`;
 /// the OR of all. `None` where an index is beyond the table.

@@ -1,9 +1,9 @@
-//! Device half, transmit: packets copied into the buffers that they were matched with.
+//! Device half, transmit: packets copied into the buffers that they were matched with, whatever the ring's format.
 
 use netbuf::{Netbuf, Template};
 
-use super::device::{HEADER_BYTES, Wide};
-use super::device_receive::GROUP;
+use super::copy_in::GROUP;
+use super::split::{HEADER_BYTES, Wide};
 use crate::memory::Nearby;
 use crate::raw::{self, Block, Pair};
 use crate::ring::frame::{any_differs, header_differs, put_header};
@@ -98,7 +98,7 @@ fn put_by<Move: Copy, const BLOCKS: usize>(
 #[inline(never)]
 fn put_headers(region: Nearby, offsets: &[Pair; GROUP]) {
     for offset in offsets {
-        // SAFETY: `match_groups` found room for the header.
-        unsafe { put_header(region.perhaps_at(offset.words()[0])) };
+        // SAFETY: `match_groups` found room for the header, and for at least an Ethernet header behind it.
+        unsafe { put_header(region.perhaps_at(offset.load_first())) };
     }
 }

@@ -1,0 +1,195 @@
+//! Device half: groups of descriptors of a packed ring checked with AVX2, for both directions. What they leave alone,
+//! and all where there is no AVX2, is taken one by one in [`device_receive`](super::device_receive) and
+//! [`device_transmit`](super::device_transmit).
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{Ordering, fence};
+
+use netbuf::{BURST, Netbuf, Pool};
+
+use super::layout::{Slot, Word, flags};
+use crate::avx2::Quad;
+use crate::memory::Nearby;
+use crate::raw::{Class, Pair, prefetch};
+use crate::ring::copy_in::GROUP;
+use crate::ring::split::{HEADER_BYTES, HEADER_LEN};
+
+/// The most that the pool's test for plain packets can tell.
+const MOST: u16 = (1 << 15) - 1;
+
+/// Descriptors that lie one after the other, and what is expected of them.
+pub(super) struct Run {
+    pub(super) first: Slot,
+    /// How many there are before the end of the ring.
+    pub(super) most: usize,
+    /// Flags of an available one.
+    pub(super) available: u16,
+    /// Flags that it gets when it is used.
+    pub(super) used: u16,
+    pub(super) region: Nearby,
+    pub(super) class: Class,
+}
+
+/// Flags in the second word.
+const fn place(flags: u16) -> u64 {
+    (flags as u64) << Word::FLAGS
+}
+
+/// What one group says.
+struct Group {
+    /// The OR of what the descriptors have more than the least.
+    all: Pair,
+    /// Their ids, in place, with the flags of used ones.
+    used: [Quad; 2],
+}
+
+impl Run {
+    /// Reads the group from descriptor `at` on, takes `least` from what of it is looked at, and writes that to `excess`.
+    /// `None` where not all are available.
+    ///
+    /// # Safety
+    /// The group must be inside the ring.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn read(
+        &self,
+        at: usize,
+        least: Pair,
+        excess: &mut [MaybeUninit<Pair>; GROUP],
+    ) -> Option<Group> {
+        const TURN: u64 = place(flags::AVAIL | flags::USED);
+        const ID: u64 = 0xffff << Word::ID;
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.first.add(at) };
+        // SAFETY: as above.
+        let [a, b, c, d] = unsafe { first.eight() };
+        let turn = Quad::twice(Pair::new([0, place(self.available) & TURN]));
+        let wrong = a.xor(turn).or(b.xor(turn)).or(c.xor(turn).or(d.xor(turn)));
+        if !wrong.lacks(Quad::twice(Pair::new([0, TURN]))) {
+            return None;
+        }
+        // Read again: only now the addresses are known to be those of available descriptors. (All is checked that
+        // was read the second time.)
+        fence(Ordering::Acquire);
+        // SAFETY: as above.
+        let descs = unsafe { first.eight() };
+        let (mask, least) = (Quad::twice(Pair::new([u64::MAX, !ID])), Quad::twice(least));
+        let mut all = Quad::zero();
+        for (descs, place) in descs.into_iter().zip(excess.as_chunks_mut::<2>().0) {
+            let more = descs.and(mask).minus(least);
+            all = all.or(more);
+            // SAFETY: two pairs are 32 bytes.
+            unsafe { more.write(place.as_mut_ptr().cast()) };
+        }
+        let [a, b, c, d] = descs;
+        let used = [Quad::seconds(a, b), Quad::seconds(c, d)]
+            .map(|words| words.and(Quad::all(ID)).or(Quad::all(place(self.used))));
+        Some(Group { all: all.fold(), used })
+    }
+
+    /// Whether each offset is in the region.
+    #[cold]
+    #[inline(never)]
+    fn all_hold(&self, offsets: &[Pair; GROUP]) -> bool {
+        offsets.iter().all(|offset| self.region.holds(offset.words()[0]))
+    }
+}
+
+/// Parses whole groups of descriptors that are all available and good, and of one class of lengths; how many. What they
+/// have more than the least goes to `excess`, and what they become to `words`.
+///
+/// # Safety
+/// As many descriptors as `run` says must lie before the end of the ring.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn parse_groups(
+    run: &Run,
+    excess: &mut [MaybeUninit<Pair>; BURST],
+    words: &mut [MaybeUninit<Word>; BURST],
+) -> usize {
+    let least = u64::from(run.class.least) + u64::from(HEADER_LEN);
+    let least = Pair::new([run.region.device(), least | place(run.available)]);
+    let places = excess.as_chunks_mut::<GROUP>().0.iter_mut().zip(words.as_chunks_mut::<GROUP>().0);
+    let mut count = 0;
+    for (excess, words) in places.take(run.most / GROUP) {
+        // SAFETY: the group lies before the end of the ring.
+        let Some(Group { all, used }) = (unsafe { run.read(count, least, excess) }) else { break };
+        // SAFETY: written there.
+        let excess = unsafe { &*excess.as_ptr().cast::<[Pair; GROUP]>() };
+        let [offsets, lengths] = all.words();
+        // (An OR may reach the end of the region where none of the offsets does.)
+        if lengths > run.class.width.into() || !run.region.holds(offsets) && !run.all_hold(excess) {
+            break;
+        }
+        for (used, words) in used.into_iter().zip(words.as_chunks_mut::<4>().0) {
+            // SAFETY: four words are 32 bytes.
+            unsafe { used.write(words.as_mut_ptr().cast()) };
+        }
+        for more in excess {
+            let host = run.region.perhaps_at(more.load_first());
+            prefetch(host);
+            prefetch(host.wrapping_add(HEADER_BYTES));
+        }
+        count += GROUP;
+    }
+    count
+}
+
+/// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them, with
+/// buffers that are one good descriptor with room for any of the class; how many, and their bytes.
+///
+/// # Safety
+/// As in [`parse_groups`].
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn match_groups(
+    run: &Run,
+    home: &Pool,
+    packets: &[Netbuf],
+    offsets: &mut [MaybeUninit<Pair>; BURST],
+    words: &mut [MaybeUninit<Word>; BURST],
+) -> (usize, u64) {
+    let (plain, class) = (home.plain_from(run.class.least), run.class);
+    let written = u64::from(class.least) + u64::from(HEADER_LEN);
+    let most = written + u64::from(class.width);
+    // A buffer of more than 65,535 bytes is not known to lie in the region.
+    let Some(span) = u64::from(u16::MAX).checked_sub(most) else { return (0, 0) };
+    let least = Pair::new([run.region.device(), most | place(run.available)]);
+    let written = Quad::all(written << 32);
+    let packets = packets[..run.most.min(packets.len())].as_chunks::<GROUP>().0.iter();
+    let places =
+        offsets.as_chunks_mut::<GROUP>().0.iter_mut().zip(words.as_chunks_mut::<GROUP>().0);
+    let (mut count, mut sum) = (0, Quad::zero());
+    for (packets, (offsets, words)) in packets.zip(places) {
+        // SAFETY: the group lies before the end of the ring.
+        let Some(Group { all, used }) = (unsafe { run.read(count, least, offsets) }) else { break };
+        let (mut longer, mut more) = (Quad::zero(), sum);
+        let halves = packets.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0);
+        for ((packets, words), used) in halves.zip(used) {
+            let excess = Quad::of(packets.each_ref().map(|packet| plain.more(packet)));
+            longer = longer.or(excess);
+            more = more.plus(excess);
+            // (Where a check fails, these are not among those that are counted.)
+            // SAFETY: four words are 32 bytes.
+            unsafe { used.or(excess.plus(written).upper()).write(words.as_mut_ptr().cast()) };
+        }
+        // SAFETY: written there.
+        let offsets = unsafe { &*offsets.as_ptr().cast::<[Pair; GROUP]>() };
+        let ([any_offset, room], [one, other]) = (all.words(), longer.fold().words());
+        if plain.longest(one | other) > class.width.min(MOST).into() || room > span {
+            break;
+        }
+        // (An OR may reach the end of the region where none of the offsets does.)
+        if !run.region.holds(any_offset) && !run.all_hold(offsets) {
+            break;
+        }
+        // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)
+        for offset in offsets {
+            prefetch(run.region.perhaps_at(offset.load_first()).wrapping_add(HEADER_BYTES));
+        }
+        count += GROUP;
+        sum = more;
+    }
+    // (Nothing but lengths in the upper halves was added up.)
+    (count, (sum.sum() >> 32) + u64::from(class.least) * count as u64)
+}
