@@ -11,7 +11,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use netdev::{Burst, Config, Device, Pool, Port};
+use netdev::{Burst, Config, Device, Offloads, Pool, Port};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -58,19 +58,26 @@ pub struct Bench {
 impl Bench {
     pub fn new(name: &str) -> Self {
         let path = socket_path(name);
-        Self::start(VhostUserBackend::listen(&path).unwrap(), path)
+        Self::with(VhostUserBackend::listen(&path).unwrap(), path, &Config::default())
+    }
+
+    /// The same with offloads.
+    pub fn offloading(name: &str, offloads: Offloads) -> Self {
+        let path = socket_path(name);
+        let config = Config { offloads, max_frame: Some(9018), ..Config::default() };
+        Self::with(VhostUserBackend::listen(&path).unwrap(), path, &config)
     }
 
     /// A back end that connects to its front end.
     pub fn connecting(name: &str) -> Self {
         let path = socket_path(name);
-        Self::start(VhostUserBackend::connect(&path).unwrap(), path)
+        Self::with(VhostUserBackend::connect(&path).unwrap(), path, &Config::default())
     }
 
-    fn start(device: VhostUserBackend, path: PathBuf) -> Self {
+    fn with(device: VhostUserBackend, path: PathBuf, config: &Config) -> Self {
         let monitor = device.monitor();
         let pool = pool(1024);
-        let port = Box::new(device).start(&Config::default(), &pool).unwrap();
+        let port = Box::new(device).start(config, &pool).unwrap();
         Self { port, pool, path, monitor }
     }
 
@@ -265,15 +272,20 @@ impl Peer {
 
     /// The messages of DPDK 22.11's virtio-user in its order: enabled last.
     pub fn start_like_dpdk(&mut self, bench: &mut Bench, guest: &Guest) {
+        self.start_accepting(bench, guest, FEATURES);
+    }
+
+    /// The same with these features.
+    pub fn start_accepting(&mut self, bench: &mut Bench, guest: &Guest, features: u64) {
         self.send(Request::SetOwner, &[], &[]);
         let offered = self.ask(bench, Request::GetFeatures);
-        assert_eq!(offered & FEATURES, FEATURES);
+        assert_eq!(offered & features, features);
         let protocol = self.ask(bench, Request::GetProtocolFeatures);
         self.send_u64(Request::SetProtocolFeatures, protocol);
         for ring in 0..2u8 {
             self.send_event(Request::SetVringCall, ring.into(), &guest.calls[usize::from(ring)]);
         }
-        self.send_u64(Request::SetFeatures, FEATURES);
+        self.send_u64(Request::SetFeatures, features);
         let table = MemRegion::table_bytes(&[guest.region()]);
         self.send(Request::SetMemTable, &table, &[guest.file.as_fd()]);
         self.start_ring(guest, 0);
@@ -365,11 +377,11 @@ impl Guest {
     }
 
     /// Offset of the buffer of a descriptor.
-    fn buffer(ring: u8, slot: u16) -> usize {
+    pub fn buffer(ring: u8, slot: u16) -> usize {
         BUFFERS + (usize::from(ring) * usize::from(RING) + usize::from(slot)) * BUFFER
     }
 
-    fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
+    pub fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
         let mut copy = vec![0; len];
         // SAFETY: callers stay inside the memory; a raw copy, because the back end may write it.
         unsafe { self.memory.add(offset).copy_to_nonoverlapping(NonNull::from(&mut copy[0]), len) };
