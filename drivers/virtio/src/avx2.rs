@@ -149,13 +149,12 @@ impl Quad {
         Self(x86::_mm256_permute4x64_epi64::<0b11_01_10_00>(mixed))
     }
 
-    /// The sum of all.
+    /// The sums of the first and third, and of the second and fourth word.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(crate) fn sum(self) -> u64 {
+    pub(crate) fn sums(self) -> [u64; 2] {
         let high = Pair::of(x86::_mm256_extracti128_si256::<1>(self.0));
-        let [even, odd] = Pair::of(x86::_mm256_castsi256_si128(self.0)).plus(high).words();
-        even.wrapping_add(odd)
+        Pair::of(x86::_mm256_castsi256_si128(self.0)).plus(high).words()
     }
 
     /// The ORs of the first and third, and of the second and fourth word.
@@ -232,7 +231,7 @@ mod tests {
         assert_eq!(words(a.plus(b)), each(u64::wrapping_add));
         assert_eq!(words(a.minus(b)), each(u64::wrapping_sub));
         assert_eq!(a.fold().words(), [one[0] | one[2], one[1] | one[3]]);
-        assert_eq!(b.sum(), 0x8000_0000_0000_0010);
+        assert_eq!(b.sums(), [8, 0x8000_0000_0000_0008]);
         assert_eq!(words(a.xor(b)), each(|a, b| a ^ b));
         assert_eq!(words(a.upper()), [0, 0xffff_ffff, 1 << 31, 0]);
         assert!(a.lacks(Quad::of([2, 0, 1, 8])) && !a.lacks(Quad::of([2, 1, 1, 8])));

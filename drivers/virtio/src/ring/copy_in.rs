@@ -28,6 +28,8 @@ pub(super) struct Alike<'a> {
     pub(super) template: Template,
     /// Offsets of the headers in the region, and how many bytes the frames are longer than the shortest.
     pub(super) excess: &'a [Pair],
+    /// Of the frames.
+    pub(super) bytes: u64,
 }
 
 /// What a call received so far.
@@ -122,10 +124,9 @@ impl<'a> Received<'a> {
         let region = alike.region;
         // (Made by the caller: here the compiler would take it apart again.)
         let template = alike.template;
-        let (mut asks, mut bytes) = (0, 0);
-        // (Fewer at once than are parsed: there are only so many registers.)
-        let groups = alike.excess.as_chunks::<4>().0;
-        for (group, packets) in groups.iter().zip(packets.as_chunks_mut::<4>().0) {
+        let mut asks = 0;
+        let groups = alike.excess.as_chunks::<GROUP>().0;
+        for (group, packets) in groups.iter().zip(packets.as_chunks_mut::<GROUP>().0) {
             for (more, packet) in group.iter().zip(packets) {
                 let [offset, longer] = more.words();
                 let host = region.perhaps_at(offset);
@@ -138,7 +139,6 @@ impl<'a> Received<'a> {
                     let len = least + longer as usize;
                     raw::copy_ends_by::<Move, BLOCKS>(host.add(HEADER_BYTES), to, len);
                 }
-                bytes += longer;
             }
         }
         let count = alike.excess.len();
@@ -146,7 +146,7 @@ impl<'a> Received<'a> {
             return self.fill_again(alike);
         }
         self.kept += count;
-        self.bytes += bytes + (least * count) as u64;
+        self.bytes += alike.bytes;
         count
     }
 

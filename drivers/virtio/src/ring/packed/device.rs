@@ -105,18 +105,21 @@ impl PackedDevice {
         position::used(self.used, self.ring.size())
     }
 
-    /// Hands a run of single descriptors back, written as `words`, which carry [`used_flags`](Self::used_flags): the
-    /// first one's last, so that the driver sees none of them, or all.
+    /// Hands a run of single descriptors back, written as `words`, which carry [`used_flags`](Self::used_flags): from
+    /// the last to the first, so that the driver sees none of them, or all.
     #[inline]
     pub(super) fn complete_run(&mut self, words: &[Word]) {
         debug_assert!(words.len() <= self.straight());
         let first = self.ring.slot(position::place(self.used, self.ring.size()));
-        let Some((head, rest)) = words.split_first() else { return };
-        for (at, word) in rest.iter().enumerate() {
-            // SAFETY: the run does not go beyond the end of the ring.
-            unsafe { first.add(at + 1) }.set_word(*word);
+        let (groups, rest) = words.as_chunks::<8>();
+        // SAFETY: the run does not go beyond the end of the ring.
+        let put = |at: usize, word: Word| unsafe { first.add(at) }.publish(word);
+        for (at, &word) in rest.iter().enumerate().rev() {
+            put(8 * groups.len() + at, word);
         }
-        first.publish(*head);
+        for (group, words) in groups.iter().enumerate().rev() {
+            (0..8).rev().for_each(|at| put(8 * group + at, words[at]));
+        }
         self.completed(words.len());
     }
 

@@ -118,7 +118,7 @@ impl PackedDevice {
         let mut excess = [const { MaybeUninit::uninit() }; BURST];
         let mut words = [const { MaybeUninit::uninit() }; BURST];
         // SAFETY: `most` descriptors lie before the end of the ring; and the CPU has AVX2.
-        let count = unsafe { wide::parse_groups(&run, &mut excess, &mut words) };
+        let (count, bytes) = unsafe { wide::parse_groups(&run, &mut excess, &mut words) };
         // SAFETY: `parse_groups` has written so many.
         let (excess, words) =
             unsafe { (excess[..count].assume_init_ref(), words[..count].assume_init_ref()) };
@@ -127,7 +127,7 @@ impl PackedDevice {
         }
         let filled = received.fill(count, self.options.ring.offloads, |all| {
             let template = all.template.longer(class.least);
-            all.fill_class(&Alike { region, class, template, excess }, self.wide)
+            all.fill_class(&Alike { region, class, template, excess, bytes }, self.wide)
         });
         self.complete_unwritten(&words[..filled]);
         filled

@@ -39,6 +39,8 @@ const fn place(flags: u16) -> u64 {
 struct Group {
     /// The OR of what the descriptors have more than the least.
     all: Pair,
+    /// The sum.
+    sum: Quad,
     /// Their ids, in place, with the flags of used ones.
     used: [Quad; 2],
 }
@@ -74,17 +76,17 @@ impl Run {
         // SAFETY: as above.
         let descs = unsafe { first.eight() };
         let (mask, least) = (Quad::twice(Pair::new([u64::MAX, !ID])), Quad::twice(least));
-        let mut all = Quad::zero();
+        let (mut all, mut sum) = (Quad::zero(), Quad::zero());
         for (descs, place) in descs.into_iter().zip(excess.as_chunks_mut::<2>().0) {
             let more = descs.and(mask).minus(least);
-            all = all.or(more);
+            (all, sum) = (all.or(more), sum.plus(more));
             // SAFETY: two pairs are 32 bytes.
             unsafe { more.write(place.as_mut_ptr().cast()) };
         }
         let [a, b, c, d] = descs;
         let used = [Quad::seconds(a, b), Quad::seconds(c, d)]
             .map(|words| words.and(Quad::all(ID)).or(Quad::all(place(self.used))));
-        Some(Group { all: all.fold(), used })
+        Some(Group { all: all.fold(), sum, used })
     }
 
     /// Whether each offset is in the region.
@@ -95,8 +97,8 @@ impl Run {
     }
 }
 
-/// Parses whole groups of descriptors that are all available and good, and of one class of lengths; how many. What they
-/// have more than the least goes to `excess`, and what they become to `words`.
+/// Parses whole groups of descriptors that are all available and good, and of one class of lengths; how many, and the bytes of
+/// their frames. What they have more than the least goes to `excess`, and what they become to `words`.
 ///
 /// # Safety
 /// As many descriptors as `run` says must lie before the end of the ring.
@@ -106,14 +108,16 @@ pub(super) unsafe fn parse_groups(
     run: &Run,
     excess: &mut [MaybeUninit<Pair>; BURST],
     words: &mut [MaybeUninit<Word>; BURST],
-) -> usize {
+) -> (usize, u64) {
     let least = u64::from(run.class.least) + u64::from(HEADER_LEN);
     let least = Pair::new([run.region.device(), least | place(run.available)]);
     let places = excess.as_chunks_mut::<GROUP>().0.iter_mut().zip(words.as_chunks_mut::<GROUP>().0);
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, Quad::zero());
     for (excess, words) in places.take(run.most / GROUP) {
         // SAFETY: the group lies before the end of the ring.
-        let Some(Group { all, used }) = (unsafe { run.read(count, least, excess) }) else { break };
+        let Some(Group { all, sum, used }) = (unsafe { run.read(count, least, excess) }) else {
+            break;
+        };
         // SAFETY: written there.
         let excess = unsafe { &*excess.as_ptr().cast::<[Pair; GROUP]>() };
         let [offsets, lengths] = all.words();
@@ -131,8 +135,9 @@ pub(super) unsafe fn parse_groups(
             prefetch(host.wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
+        bytes = bytes.plus(sum);
     }
-    count
+    (count, bytes.sums()[1] + u64::from(run.class.least) * count as u64)
 }
 
 /// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them, with
@@ -162,7 +167,9 @@ pub(super) unsafe fn match_groups(
     let (mut count, mut sum) = (0, Quad::zero());
     for (packets, (offsets, words)) in packets.zip(places) {
         // SAFETY: the group lies before the end of the ring.
-        let Some(Group { all, used }) = (unsafe { run.read(count, least, offsets) }) else { break };
+        let Some(Group { all, used, .. }) = (unsafe { run.read(count, least, offsets) }) else {
+            break;
+        };
         let (mut longer, mut more) = (Quad::zero(), sum);
         let halves = packets.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0);
         for ((packets, words), used) in halves.zip(used) {
@@ -191,5 +198,5 @@ pub(super) unsafe fn match_groups(
         sum = more;
     }
     // (Nothing but lengths in the upper halves was added up.)
-    (count, (sum.sum() >> 32) + u64::from(class.least) * count as u64)
+    (count, (sum.sums().iter().sum::<u64>() >> 32) + u64::from(class.least) * count as u64)
 }

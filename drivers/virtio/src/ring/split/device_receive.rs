@@ -84,14 +84,14 @@ impl SplitDevice {
         let Some(class) = class else { return self.take_each(memory, largest, heads, received) };
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let region = memory.nearby();
-        let count = self.parse_groups(region, class, heads, &mut storage);
+        let (count, bytes) = self.parse_groups(region, class, heads, &mut storage);
         if count == 0 {
             return self.take_each(memory, largest, heads, received);
         }
         // SAFETY: `parse_groups` has written so many.
         let excess = unsafe { storage[..count].assume_init_ref() };
         let template = received.template.longer(class.least);
-        received.fill_class(&Alike { region, class, template, excess }, self.wide)
+        received.fill_class(&Alike { region, class, template, excess, bytes }, self.wide)
     }
 
     /// See [`parse_groups`].
@@ -102,7 +102,7 @@ impl SplitDevice {
         class: Class,
         heads: &[u16],
         excess: &mut [MaybeUninit<Pair>; BURST],
-    ) -> usize {
+    ) -> (usize, u64) {
         #[cfg(target_arch = "x86_64")]
         if self.wide.is_some() {
             // SAFETY: the CPU has AVX2.
@@ -175,7 +175,8 @@ impl SplitDevice {
     }
 }
 
-/// Parses whole groups of descriptors that are all good, and of one class of lengths; how many descriptors.
+/// Parses whole groups of descriptors that are all good, and of one class of lengths; how many descriptors, and
+/// the bytes of their frames.
 ///
 /// Each check is made for a group at once, on the OR of what it looks at: that is no less than any of them.
 #[inline(never)]
@@ -185,22 +186,22 @@ pub(super) fn parse_groups(
     class: Class,
     heads: &[u16],
     excess: &mut [MaybeUninit<Pair>; BURST],
-) -> usize {
+) -> (usize, u64) {
     let mask = Pair::new(RawDesc::MASK);
     let least = Pair::new([region.device(), u64::from(class.least) + u64::from(HEADER_LEN)]);
     let groups = heads.as_chunks::<GROUP>().0.iter();
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, Pair::new([0; 2]));
     for (heads, excess) in groups.zip(excess.as_chunks_mut::<GROUP>().0) {
         if !ring.holds_all(heads) {
             break;
         }
-        let mut all = Pair::new([0, 0]);
+        let (mut all, mut sum) = (Pair::new([0; 2]), bytes);
         for (&head, excess) in heads.iter().zip(&mut *excess) {
             // SAFETY: `holds_all`.
             let desc = unsafe { ring.desc_pair_unchecked(head) };
             // Any flag makes the second too large, and below the least both wrap.
             let more = desc.and(mask).minus(least);
-            all = all.or(more);
+            (all, sum) = (all.or(more), sum.plus(more));
             // (Where a check fails, these are not among those that are counted.)
             excess.write(more);
         }
@@ -219,6 +220,7 @@ pub(super) fn parse_groups(
             prefetch(host.wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
+        bytes = sum;
     }
-    count
+    (count, bytes.words()[1] + u64::from(class.least) * count as u64)
 }

@@ -15,7 +15,7 @@ use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::GROUP;
 
 /// Reads the descriptors that `heads` name, takes `least` from what of them is looked at, and writes it to `excess`;
-/// the OR of all. `None` where an index is beyond the table.
+/// the OR and the sum of all. `None` where an index is beyond the table.
 ///
 /// Heads one after the other are the usual case: their descriptors are, too.
 #[inline]
@@ -25,17 +25,17 @@ fn read_group(
     heads: &[u16; GROUP],
     least: Pair,
     excess: &mut [MaybeUninit<Pair>; GROUP],
-) -> Option<Pair> {
+) -> Option<(Pair, Quad)> {
     let eight = Eight::of(heads);
     // (The size is a power of two.)
     if !eight.lacks(!(ring.size().get() - 1)) {
         return None;
     }
     let (mask, least) = (Quad::twice(Pair::new(RawDesc::MASK)), Quad::twice(least));
-    let mut all = Quad::zero();
+    let (mut all, mut sum) = (Quad::zero(), Quad::zero());
     let mut put = |descs: Quad, excess: &mut [MaybeUninit<Pair>; 2]| {
         let more = descs.and(mask).minus(least);
-        all = all.or(more);
+        (all, sum) = (all.or(more), sum.plus(more));
         // SAFETY: two pairs are 32 bytes.
         unsafe { more.write(excess.as_mut_ptr().cast()) };
     };
@@ -51,7 +51,7 @@ fn read_group(
             put(Quad::join(low, high), place);
         }
     }
-    Some(all.fold())
+    Some((all.fold(), sum))
 }
 
 /// Whether each offset is in the region.
@@ -70,12 +70,12 @@ pub(super) fn parse_groups(
     class: Class,
     heads: &[u16],
     excess: &mut [MaybeUninit<Pair>; BURST],
-) -> usize {
+) -> (usize, u64) {
     let least = Pair::new([region.device(), u64::from(class.least) + u64::from(HEADER_LEN)]);
     let groups = heads.as_chunks::<GROUP>().0.iter();
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, Quad::zero());
     for (heads, excess) in groups.zip(excess.as_chunks_mut::<GROUP>().0) {
-        let Some(all) = read_group(ring, heads, least, excess) else { break };
+        let Some((all, sum)) = read_group(ring, heads, least, excess) else { break };
         // SAFETY: written there.
         let excess = unsafe { excess.assume_init_ref() };
         let [offsets, lengths] = all.words();
@@ -89,8 +89,9 @@ pub(super) fn parse_groups(
             prefetch(host.wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
+        bytes = bytes.plus(sum);
     }
-    count
+    (count, bytes.sums()[1] + u64::from(class.least) * count as u64)
 }
 
 /// As [`SplitRing::set_used_heads`].
@@ -140,7 +141,7 @@ pub(super) unsafe fn match_groups(
     let groups = packets.as_chunks::<GROUP>().0.iter().zip(heads.as_chunks::<GROUP>().0);
     let (mut count, mut sum) = (0, Quad::zero());
     for ((packets, heads), offsets) in groups.zip(offsets.as_chunks_mut::<GROUP>().0) {
-        let Some(all) = read_group(ring, heads, least, offsets) else { break };
+        let Some((all, _)) = read_group(ring, heads, least, offsets) else { break };
         let (mut longer, mut more) = (Quad::zero(), sum);
         for (packets, heads) in packets.as_chunks::<4>().0.iter().zip(Eight::of(heads).widen()) {
             let excess = Quad::of(packets.each_ref().map(|packet| plain.more(packet)));
@@ -172,7 +173,7 @@ pub(super) unsafe fn match_groups(
         sum = more;
     }
     // (Nothing but lengths in the upper halves was added up.)
-    (count, (sum.sum() >> 32) + u64::from(class.least) * count as u64)
+    (count, (sum.sums().iter().sum::<u64>() >> 32) + u64::from(class.least) * count as u64)
 }
 
 #[cfg(test)]
@@ -286,6 +287,7 @@ mod tests {
                 let count =
                     unsafe { parse_groups(&rig.ring, rig.region, class, &heads, &mut other) };
                 assert_eq!(count, twin);
+                let count = count.0;
                 assert_eq!(words(&one[..count]), words(&other[..count]));
                 counts[count / GROUP] += 1;
             }
