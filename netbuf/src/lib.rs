@@ -44,6 +44,7 @@ mod header;
 mod memory;
 mod meta;
 mod packet;
+pub mod pair;
 mod pool;
 
 pub use chain::{Segments, SegmentsMut};

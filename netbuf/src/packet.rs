@@ -5,6 +5,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use crate::header::{Header, Word, flag};
+use crate::pair::Pair;
 use crate::pool::free_slot;
 
 /// A packet that you own. Dropping it returns its buffers to their pools.
@@ -196,15 +197,18 @@ impl Netbuf {
         self.header().word.get().moved()
     }
 
-    /// As [`set_received_from`](Self::set_received_from), with the length in the upper half of a word whose lower
-    /// half is zero: as it stands in a used element.
+    /// As [`set_received_from`](Self::set_received_from) for two packets, their lengths in the upper halves of words
+    /// whose lower halves are zero: as they stand in used elements.
     ///
     /// # Safety
     /// As there.
-    #[inline]
-    pub unsafe fn set_received_upper(&mut self, template: Template, len: u64) {
-        debug_assert_eq!(len << 32, 0);
-        self.header().word.set(Word(template.0.0.wrapping_add(len)));
+    #[inline(always)]
+    pub unsafe fn set_both_received(packets: &mut [Self; 2], template: Template, lens: Pair) {
+        debug_assert_eq!(lens.raised().words(), [0, 0]);
+        debug_assert!(!packets.iter().any(|packet| packet.header().has_flag(flag::SLOW_DROP)));
+        let [one, two] = packets.each_ref().map(|packet| packet.header().word.as_ptr().cast());
+        // SAFETY: the words of two headers that are ours to write.
+        unsafe { Pair::both(template.0.0).plus(lens).write_apart(one, two) }
     }
 
     /// Bytes of the first segment's buffer, headroom included.

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::header::{Header, Word, flag};
+use crate::pair::Pair;
 use crate::{BURST, Burst, CACHE_LINE, DeviceMemory, Netbuf, Template, code};
 
 /// What a pool is carved into.
@@ -595,6 +596,13 @@ impl PlainFrom {
     #[inline]
     pub fn more(self, packet: &Netbuf) -> u64 {
         packet.header().word.get().0.wrapping_sub(self.0.0)
+    }
+
+    /// [`more`](Self::more) of two packets.
+    #[inline(always)]
+    pub fn more_of_both(self, packets: &[Netbuf; 2]) -> Pair {
+        let words = packets.each_ref().map(|packet| packet.header().word.get().0);
+        Pair::new(words).minus(Pair::both(self.0.0))
     }
 
     /// Less than 32,768 only if all packets that [`more`](Self::more) was asked of, and ORed to `all`, are plain (see [`Pool::is_plain`]),

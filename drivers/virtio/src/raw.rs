@@ -6,6 +6,8 @@
 
 use core::ptr;
 
+pub(crate) use netbuf::pair::{Pair, widen};
+
 /// Sixteen bytes: one register move. (An array of bytes would be moved over the stack.)
 #[cfg(target_arch = "x86_64")]
 pub(crate) type Block = core::arch::x86_64::__m128i;
@@ -93,153 +95,6 @@ impl Class {
     }
 }
 
-/// Two 64-bit words in one register, for checks that are made of many descriptors at once.
-#[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
-pub(crate) struct Pair(Block);
-
-const _: () = assert!(size_of::<Pair>() == 16);
-
-impl Pair {
-    /// # Safety
-    /// `from` must be aligned to 16 and valid for reads of 16 bytes, of which each is read once. The words need
-    /// not be of the same moment.
-    #[inline]
-    pub(crate) unsafe fn read(from: *const u64) -> Self {
-        debug_assert!(from.addr().is_multiple_of(16));
-        // SAFETY: the caller's promise; any bytes are valid.
-        Self(unsafe { from.cast::<Block>().read_volatile() })
-    }
-
-    #[inline]
-    pub(crate) fn new(words: [u64; 2]) -> Self {
-        // SAFETY: the same size, and any bits are valid; the first word is at the lower address in both.
-        Self(unsafe { core::mem::transmute::<[u64; 2], Block>(words) })
-    }
-
-    /// From sixteen bytes at any address.
-    ///
-    /// # Safety
-    /// `from` must be valid for reads of 16 bytes.
-    #[inline]
-    pub(crate) unsafe fn of_bytes(from: *const u8) -> Self {
-        // SAFETY: the caller's promise; any bytes are valid.
-        Self(unsafe { from.cast::<Block>().read_unaligned() })
-    }
-
-    /// From a register.
-    #[inline]
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn of(register: Block) -> Self {
-        Self(register)
-    }
-
-    /// In a register.
-    #[inline]
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn register(self) -> Block {
-        self.0
-    }
-
-    /// Writes them to any 16 bytes.
-    ///
-    /// # Safety
-    /// `to` must be valid for writes of 16 bytes.
-    #[inline]
-    pub(crate) unsafe fn write(self, to: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { to.cast::<Block>().write_unaligned(self.0) }
-    }
-
-    /// The first word, loaded from where the pair lies: taking it out of a register that it may still be in costs
-    /// more instructions.
-    #[inline]
-    pub(crate) fn load_first(&self) -> u64 {
-        // SAFETY: eight bytes of this value; any are valid.
-        unsafe { read_once(ptr::from_ref(self).cast()) }
-    }
-
-    #[inline]
-    pub(crate) fn words(self) -> [u64; 2] {
-        // SAFETY: as in `new`.
-        unsafe { core::mem::transmute::<Block, [u64; 2]>(self.0) }
-    }
-
-    #[inline]
-    pub(crate) fn and(self, other: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE2 is in the x86-64 baseline.
-        return Self(unsafe { core::arch::x86_64::_mm_and_si128(self.0, other.0) });
-        #[cfg(not(target_arch = "x86_64"))]
-        Self(self.0 & other.0)
-    }
-
-    #[inline]
-    pub(crate) fn or(self, other: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE2 is in the x86-64 baseline.
-        return Self(unsafe { core::arch::x86_64::_mm_or_si128(self.0, other.0) });
-        #[cfg(not(target_arch = "x86_64"))]
-        Self(self.0 | other.0)
-    }
-
-    #[inline]
-    pub(crate) fn xor(self, other: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE2 is in the x86-64 baseline.
-        return Self(unsafe { core::arch::x86_64::_mm_xor_si128(self.0, other.0) });
-        #[cfg(not(target_arch = "x86_64"))]
-        Self(self.0 ^ other.0)
-    }
-
-    /// The sums of the words, each modulo 2^64.
-    #[inline]
-    pub(crate) fn plus(self, other: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE2 is in the x86-64 baseline.
-        return Self(unsafe { core::arch::x86_64::_mm_add_epi64(self.0, other.0) });
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let ([a, b], [c, d]) = (self.words(), other.words());
-            Self::new([a.wrapping_add(c), b.wrapping_add(d)])
-        }
-    }
-
-    /// The differences of the words, each modulo 2^64.
-    #[inline]
-    pub(crate) fn minus(self, other: Self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: SSE2 is in the x86-64 baseline.
-        return Self(unsafe { core::arch::x86_64::_mm_sub_epi64(self.0, other.0) });
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let ([a, b], [c, d]) = (self.words(), other.words());
-            Self::new([a.wrapping_sub(c), b.wrapping_sub(d)])
-        }
-    }
-}
-
-/// Eight 16-bit words as 64-bit words, in order.
-#[inline]
-pub(crate) fn widen(words: [u16; 8]) -> [Pair; 4] {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is in the x86-64 baseline; sixteen bytes are sixteen bytes.
-    unsafe {
-        use core::arch::x86_64::*;
-        let (words, zero): (Block, Block) =
-            (core::mem::transmute::<[u16; 8], Block>(words), _mm_setzero_si128());
-        let (low, high) = (_mm_unpacklo_epi16(words, zero), _mm_unpackhi_epi16(words, zero));
-        [
-            Pair(_mm_unpacklo_epi32(low, zero)),
-            Pair(_mm_unpackhi_epi32(low, zero)),
-            Pair(_mm_unpacklo_epi32(high, zero)),
-            Pair(_mm_unpackhi_epi32(high, zero)),
-        ]
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    core::array::from_fn(|at| Pair::new([words[2 * at].into(), words[2 * at + 1].into()]))
-}
-
 /// A value at any address.
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
@@ -302,29 +157,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn pairs_calculate_as_two_words_do() {
-        let words = [0, 1, 5, u64::MAX, 1 << 63, 0x1234_5678_9abc_def0, (1 << 32) - 1];
-        for a in words {
-            for b in words {
-                let (one, two) = (Pair::new([a, b]), Pair::new([b, !a]));
-                assert_eq!(one.load_first(), a);
-                assert_eq!(one.words(), [a, b]);
-                assert_eq!(one.and(two).words(), [a & b, b & !a]);
-                assert_eq!(one.or(two).words(), [a | b, b | !a]);
-                assert_eq!(one.xor(two).words(), [a ^ b, b ^ !a]);
-                assert_eq!(one.plus(two).words(), [a.wrapping_add(b), b.wrapping_add(!a)]);
-                assert_eq!(one.minus(two).words(), [a.wrapping_sub(b), b.wrapping_sub(!a)]);
-            }
-        }
-        let wide = widen([1, 2, 3, 4, 5, 6, 7, u16::MAX]).map(Pair::words);
-        assert_eq!(wide, [[1, 2], [3, 4], [5, 6], [7, 0xffff]]);
-        #[repr(align(16))]
-        struct Aligned([u64; 2]);
-        // SAFETY: sixteen aligned bytes.
-        assert_eq!(unsafe { Pair::read(Aligned([7, 9]).0.as_ptr()) }.words(), [7, 9]);
     }
 
     #[test]

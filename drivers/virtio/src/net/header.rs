@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use crate::features::HEADER_BYTES;
-use crate::raw::read_once;
+use crate::raw::{Pair, read_once};
 use crate::ring::Header;
 
 /// `virtio_net_hdr` with `num_buffers`: 12 bytes that say nothing. On receive it is not even read, because
@@ -26,27 +26,37 @@ impl Header for SpeakingHeader {
         unsafe { PlainHeader::write_plain(header) }
     }
 
+    fn is_plain(before: Pair) -> bool {
+        PlainHeader::is_plain(before)
+    }
+
     /// Whether there is one buffer is asked even where only one is possible: a device writes 1 then as well.
-    #[inline]
-    unsafe fn oddity(header: NonNull<u8>) -> u64 {
-        /// The last four bytes: no checksum, one buffer.
-        const BACK: u32 = u32::from_le_bytes([0, 0, 1, 0]);
-        // SAFETY: the twelve bytes are the caller's to read, at any alignment.
-        unsafe {
-            let front: u64 = read_once(header.as_ptr());
-            let back = u32::from_le(read_once(header.as_ptr().add(8)));
-            front | u64::from(back ^ BACK)
-        }
+    #[inline(always)]
+    fn oddity(before: Pair) -> Pair {
+        const ONE_BUFFER: [u64; 2] = [0, u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 1, 0])];
+        const HEADER: [u64; 2] = [FIRST_FIELDS[0], u64::MAX];
+        before.xor(Pair::new(ONE_BUFFER)).and(Pair::new(HEADER))
     }
 }
+
+/// Where in the sixteen bytes before a frame the header's fields are, `num_buffers` apart.
+const FIRST_FIELDS: [u64; 2] = [
+    u64::from_ne_bytes([0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
+    u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]),
+];
 
 impl Header for PlainHeader {
     const BYTES: u16 = HEADER_BYTES;
     const SPEAKS: bool = false;
 
-    #[inline]
-    unsafe fn oddity(_: NonNull<u8>) -> u64 {
-        0
+    #[inline(always)]
+    fn is_plain(before: Pair) -> bool {
+        before.and(Pair::new(FIRST_FIELDS)).words() == [0, 0]
+    }
+
+    #[inline(always)]
+    fn oddity(_: Pair) -> Pair {
+        Pair::both(0)
     }
 
     /// Zeroes the header where it is not zero already: a line that is only read stays shared between the cores.
@@ -87,6 +97,29 @@ mod tests {
             unsafe { PlainHeader::write_plain(NonNull::from(&mut bytes).cast::<u8>().add(2)) };
             assert_eq!(bytes[2..14], after);
             assert_eq!((bytes[..2].to_vec(), bytes[14..].to_vec()), (vec![0xaa; 2], vec![0xaa; 2]));
+            assert_eq!(PlainHeader::is_plain(ended_by(before)), before == after);
+        }
+    }
+
+    /// Sixteen bytes, of which the first are something else.
+    fn ended_by(header: [u8; 12]) -> Pair {
+        let mut bytes = [0xaau8; 16];
+        bytes[4..].copy_from_slice(&header);
+        // SAFETY: sixteen bytes.
+        unsafe { Pair::read_unaligned(bytes.as_ptr()) }
+    }
+
+    #[test]
+    fn a_header_that_says_anything_is_odd() {
+        let plain = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        assert_eq!(SpeakingHeader::oddity(ended_by(plain)).words(), [0, 0]);
+        for byte in 0..12 {
+            for bit in 0..8 {
+                let mut header = plain;
+                header[byte] ^= 1 << bit;
+                assert_ne!(SpeakingHeader::oddity(ended_by(header)).words(), [0, 0], "{header:?}");
+                assert_eq!(PlainHeader::is_plain(ended_by(header)), byte >= 10);
+            }
         }
     }
 }

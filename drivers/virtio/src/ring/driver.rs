@@ -13,7 +13,7 @@ use netbuf::{Burst, Netbuf, Pool};
 use netdev::{Offloads, QueueCounters};
 
 use super::{RingOptions, header};
-use crate::raw::read_once;
+use crate::raw::{Pair, read_once};
 
 /// Shortest frame: an Ethernet header.
 const MIN_FRAME: u16 = 14;
@@ -32,22 +32,54 @@ pub trait Header: 'static {
     /// The [`BYTES`](Self::BYTES) from `header` on must be valid for reads and writes.
     unsafe fn write_plain(header: NonNull<u8>);
 
-    /// Zero only if a received header says nothing of its frame but that it has one buffer. (So is then the OR of
-    /// several.) Each byte is read once at most.
-    ///
-    /// # Safety
-    /// The [`BYTES`](Self::BYTES) from `header` on must be valid for reads.
-    unsafe fn oddity(header: NonNull<u8>) -> u64;
+    /// Whether [`write_plain`](Self::write_plain) finds nothing to write in any of several headers: of the OR of the
+    /// sixteen bytes that each of them ends.
+    fn is_plain(before: Pair) -> bool;
+
+    /// Zero only if the header that ends these sixteen bytes says nothing of its frame but that it has one buffer.
+    /// (So is then the OR of several.)
+    fn oddity(before: Pair) -> Pair;
 }
 
-/// See [`Header::oddity`].
+/// The sixteen bytes that a header ends, each read once.
 ///
 /// # Safety
-/// `packet` must be a posted one: its header ends `headroom` bytes into its buffer.
-#[inline]
-pub(super) unsafe fn oddity<H: Header>(packet: &Netbuf, headroom: u16) -> u64 {
-    // SAFETY: the header lies in the buffer.
-    unsafe { H::oddity(packet.room().add(usize::from(headroom - H::BYTES))) }
+/// The header must end where a pool's headroom does: this is whole lines, from the start of a line on.
+#[inline(always)]
+pub(super) unsafe fn before_frame<H: Header>(header: NonNull<u8>) -> Pair {
+    const { assert!(H::BYTES <= 16) };
+    // SAFETY: in the last line of the headroom, whose end is a multiple of 16.
+    unsafe { Pair::read(header.as_ptr().sub(16 - usize::from(H::BYTES)).cast()) }
+}
+
+/// Makes the headers of packets plain, `front` bytes into their buffers.
+///
+/// # Safety
+/// The headers must lie in the buffers.
+#[cold]
+#[inline(never)]
+pub(super) unsafe fn write_plain<H: Header>(packets: &[Netbuf], front: u16) {
+    for packet in packets {
+        // SAFETY: the caller's promise.
+        unsafe { H::write_plain(packet.room().add(front.into())) }
+    }
+}
+
+/// Whether a received header says something of its frame. See [`Header::oddity`].
+///
+/// # Safety
+/// The packets must be posted ones: their headers end `headroom` bytes into their buffers.
+#[inline(always)]
+pub(super) unsafe fn oddity<H: Header>(packets: &[Netbuf], headroom: u16) -> bool {
+    if !H::SPEAKS {
+        return false;
+    }
+    let all = packets.iter().fold(Pair::both(0), |all, packet| {
+        // SAFETY: the header lies in the buffer, and ends where the headroom does.
+        let before = unsafe { before_frame::<H>(packet.room().add((headroom - H::BYTES).into())) };
+        all.or(H::oddity(before))
+    });
+    all.words() != [0, 0]
 }
 
 /// Reads the header of a posted packet once, if it can say anything.

@@ -62,7 +62,7 @@ pub(super) unsafe fn header_differs(at: *const u8) -> Pair {
         [u64::from_ne_bytes(*front), u64::from_ne_bytes(back)]
     };
     // SAFETY: sixteen bytes; any are valid.
-    let there = unsafe { Pair::of_bytes(at) };
+    let there = unsafe { Pair::read_unaligned(at) };
     there.xor(Pair::new(SAME))
 }
 

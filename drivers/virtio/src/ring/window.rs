@@ -1,7 +1,7 @@
 //! The private side of a driver half: which descriptor stands at which place, and what it holds.
 //!
 //! Entries are posted at free-running positions. `head..tail` are outstanding: the device has them. A device
-//! that completes in order always finishes the entry at `head`, so that one comparison with `ids` proves an
+//! that completes in order always finishes the entry at `head`, so that one comparison with `keys` proves an
 //! id to be in range, outstanding, and the one whose packet lies at the same place. A device that completes
 //! another entry first has that one exchanged with the head ([`Window::promote`]); a permutation is all that is
 //! ever needed, there is no free list and no search. The same for both formats: what a place means in the ring
@@ -14,11 +14,12 @@ use netbuf::Netbuf;
 
 use super::split::RingSize;
 
-/// Invariants: `ids` is a permutation of `0..size` and `places` its inverse; these and `packets` have `size`
-/// entries, a power of two. `packets` is initialised at the places of `head..tail`, which are at most `size`,
+/// Invariants: `keys` are those of a permutation of `0..size` and `places` is its inverse; these and `packets` have
+/// `size` entries, a power of two. `packets` is initialised at the places of `head..tail`, which are at most `size`,
 /// and only there.
 pub(super) struct Window {
-    ids: Box<[u32]>,
+    keys: Box<[u64]>,
+    made: Keys,
     places: Box<[u32]>,
     packets: Box<[MaybeUninit<Netbuf>]>,
     /// Position of the oldest outstanding entry.
@@ -27,10 +28,32 @@ pub(super) struct Window {
     tail: u32,
 }
 
-/// Places that lie side by side: the first of them, their descriptors and their packets.
+/// How a descriptor's key is made: a word of the ring's format as it is expected of that descriptor, so that the
+/// device's word is checked by one subtraction.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    /// What all have in common; it does not reach the id.
+    pub(super) base: u64,
+    /// Where the id begins. Below it or above it stands nothing but the base.
+    pub(super) id: u32,
+}
+
+impl Keys {
+    #[inline]
+    fn of(self, id: u32) -> u64 {
+        self.base + (u64::from(id) << self.id)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "cuts the id out")]
+    fn id(self, key: u64) -> u32 {
+        ((key - self.base) >> self.id) as u32
+    }
+}
+
+/// Places that lie side by side: the first of them, their descriptors' keys and their packets.
 pub(super) struct Run<'a> {
     pub(super) place: usize,
-    pub(super) ids: &'a [u32],
+    pub(super) keys: &'a [u64],
     pub(super) packets: &'a mut [MaybeUninit<Netbuf>],
 }
 
@@ -66,16 +89,16 @@ pub(super) type Exchanged = [(u16, u16); 2];
 impl Window {
     /// An empty window: descriptor `i` stands at place `i`.
     #[inline(never)]
-    pub(super) fn new(size: RingSize) -> Self {
-        let size = size.get();
-        let ids: Box<[u32]> = (0..size.into()).collect();
+    pub(super) fn new(size: RingSize, made: Keys) -> Self {
+        let size = u32::from(size.get());
         let packets = (0..size).map(|_| MaybeUninit::uninit()).collect();
-        Self { places: ids.clone(), ids, packets, head: 0, tail: 0 }
+        let keys = (0..size).map(|id| made.of(id)).collect();
+        Self { keys, made, places: (0..size).collect(), packets, head: 0, tail: 0 }
     }
 
     #[inline]
     fn size(&self) -> usize {
-        self.ids.len()
+        self.keys.len()
     }
 
     /// Entries that the device has.
@@ -130,7 +153,7 @@ impl Window {
         unsafe {
             Run {
                 place,
-                ids: self.ids.get_unchecked(place..end),
+                keys: self.keys.get_unchecked(place..end),
                 packets: self.packets.get_unchecked_mut(place..end),
             }
         }
@@ -172,12 +195,12 @@ impl Window {
         let mask = narrow(self.size() - 1);
         let (head, place) = (self.head & mask, *self.places.get(usize::try_from(id).ok()?)?);
         let (front, back) = (head as usize, place as usize);
-        let displaced = self.ids[front];
-        self.ids.swap(front, back);
+        let displaced = self.made.id(self.keys[front]);
+        self.keys.swap(front, back);
         self.packets.swap(front, back);
         self.places[displaced as usize] = place;
         self.places[id as usize] = head;
-        Some([(index(head), index(id)), (index(place), index(self.ids[back]))])
+        Some([(index(head), index(id)), (index(place), index(displaced))])
     }
 
     /// Moves the oldest outstanding packet out.
@@ -199,6 +222,13 @@ impl Window {
 #[expect(clippy::cast_possible_truncation, reason = "ring indexes are positions modulo 2^16")]
 pub(super) const fn index(position: u32) -> u16 {
     position as u16
+}
+
+/// The lower half of a key: of a split ring's, the id.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "says so")]
+pub(super) const fn lower_half(key: u64) -> u32 {
+    key as u32
 }
 
 /// Counts of entries of a ring: there are at most 2^15.

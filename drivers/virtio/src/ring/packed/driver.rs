@@ -18,8 +18,9 @@ use netbuf::DeviceMemory;
 pub use receive::PackedReceive;
 pub use transmit::PackedTransmit;
 
-use super::layout::PackedRing;
+use super::layout::{PackedRing, Word};
 use crate::ring::split::RingSize;
+use crate::ring::window::{Keys, Window};
 
 /// Shortest frame: an Ethernet header.
 const MIN_FRAME: u32 = 14;
@@ -51,4 +52,10 @@ unsafe fn place(memory: &DeviceMemory, offset: usize, size: RingSize) -> Option<
         let driver = desc.add(size.desc_bytes().next_multiple_of(APART));
         Some(PackedRing::new(desc, driver, driver.add(APART), size))
     }
+}
+
+/// An empty window. A key is the second word of a used or an available descriptor, without flags: the id, and below it
+/// the length of a header of `header` bytes and the shortest frame.
+fn new_window(size: RingSize, header: u16) -> Window {
+    Window::new(size, Keys { base: u64::from(header) + u64::from(MIN_FRAME), id: Word::ID })
 }

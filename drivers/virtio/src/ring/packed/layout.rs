@@ -8,6 +8,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::raw::Pair;
 use crate::ring::Addresses;
 use crate::ring::split::RingSize;
 
@@ -50,6 +51,9 @@ impl Word {
     pub(super) const ID: u32 = 32;
     /// The flags' place.
     pub(super) const FLAGS: u32 = 48;
+    /// What tells whether, and of which buffer, a descriptor is used.
+    pub(super) const ID_AND_TURN: u64 =
+        0xffff << Self::ID | Self::of_flags(flags::AVAIL | flags::USED);
 
     #[inline]
     pub(super) const fn new(len: u32, id: u16, flags: u16) -> Self {
@@ -71,6 +75,18 @@ impl Word {
     #[inline]
     pub(super) const fn flags(self) -> u16 {
         (self.0 >> Self::FLAGS) as u16
+    }
+
+    /// Whether a descriptor is used, in the lap of `turn`, and names the buffer that `key` does.
+    #[inline]
+    pub(super) const fn finishes(self, key: u64, turn: u16) -> bool {
+        (self.0 ^ key ^ Self::of_flags(turn)) & Self::ID_AND_TURN == 0
+    }
+
+    /// Flags alone.
+    #[inline]
+    pub(super) const fn of_flags(flags: u16) -> u64 {
+        (flags as u64) << Self::FLAGS
     }
 
     /// The two flags that say whose turn it is.
@@ -251,6 +267,30 @@ impl Slot {
     #[inline]
     pub(super) fn word(self) -> Word {
         Word(self.second().load(Ordering::Acquire))
+    }
+
+    /// The same of this descriptor and the next. Whoever goes by the flags needs an acquire fence.
+    ///
+    /// # Safety
+    /// The next must be one of the ring's.
+    #[inline(always)]
+    pub(super) unsafe fn two_words(self) -> Pair {
+        // SAFETY: two descriptors, aligned to 16. (Their halves are aligned words: each is of one moment.)
+        unsafe {
+            let [one, two] = [self.0, self.0.add(2)].map(|first| Pair::read(first.as_ptr()));
+            Pair::second_words(one, two)
+        }
+    }
+
+    /// Writes length, id and flags of this descriptor and the next, where others will be published before they are
+    /// looked at.
+    ///
+    /// # Safety
+    /// The next must be one of the ring's.
+    #[inline(always)]
+    pub(super) unsafe fn set_two_words(self, words: Pair) {
+        // SAFETY: the second words of two descriptors. (Plain writes: a release store orders them.)
+        unsafe { words.write_apart(self.0.add(1).as_ptr(), self.0.add(3).as_ptr()) }
     }
 
     #[inline]

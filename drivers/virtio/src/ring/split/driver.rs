@@ -17,7 +17,7 @@ pub use transmit::SplitTransmit;
 
 use super::{RingSize, SplitRing};
 use crate::ring::Addresses;
-use crate::ring::window::{Exchanged, Window};
+use crate::ring::window::{Exchanged, Keys, Window};
 
 /// Shortest frame: an Ethernet header.
 const MIN_FRAME: u32 = 14;
@@ -64,12 +64,13 @@ fn addresses(ring: &SplitRing) -> Addresses {
     Addresses { desc, driver, device }
 }
 
-/// An empty window, with `avail[i] = i` in the ring.
-fn new_window(ring: &SplitRing) -> Window {
+/// An empty window, with `avail[i] = i` in the ring. A key is a used element, read as one word: the id, and above it
+/// the least bytes that are to be written.
+fn new_window(ring: &SplitRing, least: u32) -> Window {
     for id in 0..ring.size().get() {
         ring.set_avail(id, id);
     }
-    Window::new(ring.size())
+    Window::new(ring.size(), Keys { base: u64::from(least) << 32, id: 0 })
 }
 
 /// Writes what was exchanged into the avail ring, at two places that the device has read: it has finished an

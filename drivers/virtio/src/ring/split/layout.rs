@@ -186,42 +186,37 @@ pub(super) struct UsedRun {
 }
 
 impl UsedRun {
-    /// Reads element `at` of the run; `None` behind its end.
+    /// Reads element `at` of the run as one word, its id in the lower half and its length in the upper; `None` behind
+    /// the run's end.
     #[inline]
-    pub(super) fn get(&self, at: usize) -> Option<UsedElem> {
-        // SAFETY: `at < count`, which lies in the used ring, valid as long as the view; volatile, so that each
-        // word is read exactly once.
-        (at < self.count).then(|| unsafe {
-            let word = self.first.add(2 * at);
-            UsedElem { id: word.read_volatile(), len: word.add(1).read_volatile() }
-        })
+    pub(super) fn word(&self, at: usize) -> Option<u64> {
+        // SAFETY: `at < count`, which lies in the used ring, valid as long as the view; any bytes are a valid word.
+        let word = || u64::from_le(unsafe { raw::read_once(self.element(at)) });
+        (at < self.count).then(word)
     }
 
-    /// Reads the ids alone of the `N` elements from `at` on; `None` where there are fewer.
-    #[inline]
-    pub(super) fn ids<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
-        if at + N > self.count {
-            return None;
+    /// The same of the eight elements from `at` on.
+    ///
+    /// # Safety
+    /// As many must be left.
+    #[inline(always)]
+    pub(super) unsafe fn eight(&self, at: usize) -> [Pair; 4] {
+        debug_assert!(at + 8 <= self.count);
+        // SAFETY: each `at + 2 * step + 1 < count`.
+        let pairs =
+            [0, 2, 4, 6].map(|step| unsafe { Pair::read_unaligned(self.element(at + step)) });
+        if cfg!(target_endian = "big") {
+            return pairs.map(|pair| Pair::new(pair.words().map(u64::from_le)));
         }
-        // SAFETY: as in `get`; each `at + step < count`.
-        Some(core::array::from_fn(|step| unsafe {
-            self.first.add(2 * (at + step)).read_volatile()
-        }))
+        pairs
     }
-}
 
-impl UsedRun {
-    /// Reads the `N` elements from `at` on as words, ids in the lower halves and lengths in the upper; `None`
-    /// where there are fewer.
-    #[inline]
-    pub(super) fn words<const N: usize>(&self, at: usize) -> Option<[u64; N]> {
-        if at + N > self.count || cfg!(target_endian = "big") {
-            return None;
-        }
-        // SAFETY: each `at + step < count`; any bytes are valid words, each read once.
-        Some(core::array::from_fn(|step| unsafe {
-            raw::read_once(self.first.add(2 * (at + step)).cast().as_ptr())
-        }))
+    /// # Safety
+    /// `at < count`.
+    #[inline(always)]
+    unsafe fn element(&self, at: usize) -> *const u8 {
+        // SAFETY: an element of the used ring.
+        unsafe { self.first.add(2 * at) }.cast().as_ptr()
     }
 }
 
@@ -468,6 +463,20 @@ impl SplitRing {
         debug_assert!(index < self.size.get().into());
         // SAFETY: as in `set_desc_unchecked`.
         unsafe { self.desc.add(2 * index as usize).write_volatile(addr) }
+    }
+
+    /// Writes the lengths (less than 2^32) of two descriptors, and makes their flags and next indexes zero.
+    ///
+    /// # Safety
+    /// Each index must be less than the size.
+    #[inline(always)]
+    pub(super) unsafe fn set_desc_lens_unchecked(&self, indexes: [u32; 2], lens: Pair) {
+        debug_assert!(indexes.iter().all(|&index| index < self.size.get().into()));
+        // SAFETY: as in `set_desc_unchecked`; the second words. (Plain writes: the index orders them.)
+        unsafe {
+            let [one, two] = indexes.map(|index| self.desc.add(2 * index as usize + 1).as_ptr());
+            lens.write_apart(one, two);
+        }
     }
 
     /// Device addresses of the descriptor table, the avail ring and the used ring.

@@ -7,6 +7,8 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::slice;
+use core::sync::atomic::{Ordering, fence};
 
 use netbuf::{BURST, Burst, DeviceMemory, Netbuf, Pool, Template};
 use netdev::{DropCause, QueueCounters};
@@ -14,16 +16,16 @@ use netdev::{DropCause, QueueCounters};
 use super::super::layout::{PackedRing, Slot, Word, flags};
 use super::super::position;
 use super::publish::{Publisher, disarm, notification};
-use super::{MIN_FRAME, place};
-use crate::raw::prefetch;
+use super::{MIN_FRAME, new_window, place};
+use crate::raw::{Pair, prefetch};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
 use crate::ring::split::RingSize;
 use crate::ring::window::{Batch, Run, Window};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
 
-/// Descriptors that are looked at or written at once: a cache line.
-const GROUP: usize = 4;
+/// Descriptors that are looked at or written at once: two cache lines, which are fetched together.
+const GROUP: usize = 8;
 
 /// The shortest frame, as a template takes it.
 const SHORTEST: u16 = 14;
@@ -73,7 +75,7 @@ impl<H: Header> PackedReceive<H> {
         // SAFETY: the caller's promise.
         let ring = unsafe { place(memory, offset, size) }?;
         Some(Self {
-            window: Window::new(size),
+            window: new_window(size, H::BYTES),
             ring,
             publisher: Publisher::new(&ring, setup.options.event_idx),
             lies: 0,
@@ -120,44 +122,40 @@ impl<H: Header> PackedReceive<H> {
         let size = self.ring.size();
         let turn = position::used(self.window.head(), size);
         // SAFETY: `count` are outstanding.
-        let Run { place, ids, packets } = unsafe { self.window.oldest(count) };
-        let packets = &mut packets[..ids.len()];
+        let Run { place, keys, packets } = unsafe { self.window.oldest(count) };
+        let packets = &mut packets[..keys.len()];
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         // SAFETY: the run lies in the ring.
         let first = unsafe { self.ring.slot_unchecked(place as u16) };
-        let (headroom, port) = (self.pool.headroom(), self.port);
-        let header = u32::from(H::BYTES);
-        let span = self.span;
-        let template = self.pool.template(headroom, port);
+        let headroom = self.pool.headroom();
+        let template = self.pool.template(headroom, self.port).longer(SHORTEST);
         let filled = out.len();
         let target = out.as_mut_ptr();
+        let expected = Expected { span: self.span.into(), headroom, turn, template };
         // SAFETY: the run lies in the ring; its places are outstanding, so their packets initialised, plain and of
         // the pool; the burst has room for `count` more. What was moved is not moved again below.
-        let (mut done, mut bytes) = unsafe {
-            let expected = Expected { least: header + MIN_FRAME, span, headroom, turn, template };
-            expected.take_groups::<H>(first, ids, packets, target.add(filled).cast())
-        };
-        while done < ids.len() {
+        let (mut done, mut longer) =
+            unsafe { expected.take_groups::<H>(first, keys, packets, target.add(filled).cast()) };
+        while done < keys.len() {
             // SAFETY: the run lies in the ring, side by side, because each descriptor so far has finished one
             // entry.
             let word = unsafe { first.add(done) }.word();
-            let len = word.len();
+            let more = expected.longer(word.0, keys[done]);
             // SAFETY: the place is outstanding.
-            let odd = || unsafe { oddity::<H>(packets[done].assume_init_ref(), headroom) };
-            if !finishes(word, ids[done], turn)
-                || len.wrapping_sub(header + MIN_FRAME) > span
-                || odd() != 0
-            {
+            let odd = || unsafe {
+                oddity::<H>(slice::from_ref(packets[done].assume_init_ref()), headroom)
+            };
+            if more > expected.span || odd() {
                 break;
             }
-            bytes += u64::from(len);
+            longer += more;
             // SAFETY: the id is the one posted at this outstanding place, so the packet is initialised and,
             // `done` growing, moved once. It came plain from the pool, and `frame <= max_frame <= room`. The
             // burst has room for `count` more.
             unsafe {
                 let mut packet = packets[done].assume_init_read();
                 prefetch(packet.room().as_ptr().wrapping_add(headroom.into()));
-                packet.set_received_from(template, u64::from(len - header));
+                packet.set_received_from(template, more);
                 target.add(filled + done).write(packet);
             }
             done += 1;
@@ -167,7 +165,7 @@ impl<H: Header> PackedReceive<H> {
             out.set_len(filled + done);
             self.window.completed(done);
         }
-        (done, bytes - u64::from(header) * done as u64)
+        (done, longer + u64::from(SHORTEST) * done as u64)
     }
 
     /// Whether nothing stands between the oldest buffer and the next used descriptor, which finishes it and a frame.
@@ -219,37 +217,29 @@ impl<H: Header> PackedReceive<H> {
         // SAFETY: as many are free.
         let run = unsafe { self.window.next(self.window.free()) };
         let got = self.pool.alloc_into(run.packets);
-        let all = got == run.ids.len();
+        let all = got == run.keys.len();
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         // SAFETY: the run lies in the ring.
         let first = unsafe { self.ring.slot_unchecked(run.place as u16) };
+        // By what the second words differ from their keys.
         let word = Word::new(self.posted_len, 0, turn).0;
-        let prepare = |at: usize| {
-            // SAFETY: `at < got`, of the run, and `alloc_into` initialised as many. The pool's headroom lies in
-            // the buffer.
+        let word = word.wrapping_sub(u64::from(H::BYTES) + u64::from(SHORTEST));
+        let (groups, last_keys) = run.keys[..got].as_chunks::<GROUP>();
+        let (packets, last_packets) = run.packets[..got].as_chunks::<GROUP>();
+        // Backwards, so that the device sees none of them, or all.
+        let rest = (groups.len() * GROUP..got).zip(last_keys).zip(last_packets);
+        for ((at, key), packet) in rest.rev() {
+            // SAFETY: `at < got`, of the run, and `alloc_into` initialised as many. The pool's headroom lies in the
+            // buffer.
             unsafe {
-                let header = run.packets.get_unchecked(at).assume_init_ref().room().add(front);
                 let slot = first.add(at);
-                slot.set_addr(header.addr().get() as u64);
-                (slot, Word(word | u64::from(*run.ids.get_unchecked(at)) << Word::ID))
+                slot.set_addr(packet.assume_init_ref().room().add(front).addr().get() as u64);
+                slot.publish(Word(key.wrapping_add(word)));
             }
-        };
-        let mut at = 1;
-        while at + GROUP <= got {
-            for step in 0..GROUP {
-                let (slot, word) = prepare(at + step);
-                slot.set_word(word);
-            }
-            at += GROUP;
         }
-        for at in at..got {
-            let (slot, word) = prepare(at);
-            slot.set_word(word);
-        }
-        if got > 0 {
-            // Last: the device sees none of them, or all.
-            let (slot, word) = prepare(0);
-            slot.publish(word);
+        for (at, (keys, packets)) in groups.iter().zip(packets).enumerate().rev() {
+            // SAFETY: as above.
+            unsafe { post_group(first.add(at * GROUP), keys, packets, front, word) };
         }
         // SAFETY: `got` packets were moved into the next places.
         unsafe { self.window.posted(got) };
@@ -266,80 +256,111 @@ impl<H: Header> PackedReceive<H> {
     }
 }
 
+/// Writes the descriptors of a whole group from `first` on, that one last.
+///
+/// # Safety
+/// They must be the ring's. The packets must be initialised, and `front` lie in their buffers.
+#[inline(always)]
+unsafe fn post_group(
+    first: Slot,
+    keys: &[u64; GROUP],
+    packets: &[MaybeUninit<Netbuf>; GROUP],
+    front: usize,
+    word: u64,
+) {
+    for (step, packet) in packets.iter().enumerate() {
+        // SAFETY: of the group.
+        unsafe {
+            let header = packet.assume_init_ref().room().add(front);
+            first.add(step).set_addr(header.addr().get() as u64);
+        }
+    }
+    let words = Pair::four(keys).map(|keys| keys.plus(Pair::both(word)));
+    for (step, words) in words.into_iter().enumerate().skip(1) {
+        // SAFETY: of the group.
+        unsafe { first.add(2 * step).set_two_words(words) };
+    }
+    let [one, two] = words[0].words();
+    // SAFETY: of the group.
+    unsafe { first.add(1) }.set_word(Word(two));
+    first.publish(Word(one));
+}
+
 /// What used descriptors must say, and what is made of them.
 struct Expected {
-    /// Bytes, the header included.
-    least: u32,
-    /// By how many bytes the longest is longer.
-    span: u32,
+    /// By how many bytes the longest frame is longer than the shortest.
+    span: u64,
     headroom: u16,
     turn: u16,
     template: Template,
 }
 
 impl Expected {
-    /// Takes whole groups of descriptors that are used, in order, and of a proper length; how many, and their
-    /// bytes, headers included. Turn, id and length are one subtraction, and a group of them is one comparison;
-    /// it may refuse a group of which each would do (the lengths are ORed), but takes none that does not.
+    /// A flag that says nothing of a used descriptor.
+    const IGNORED: u64 = Word::of_flags(flags::DESC_WRITE);
+
+    /// By how many bytes the frame is longer than the shortest, if it is no more than `span`: nothing is left above the
+    /// length only if all above it is as expected, and it long enough.
+    #[inline(always)]
+    fn longer(&self, word: u64, key: u64) -> u64 {
+        (word & !Self::IGNORED).wrapping_sub(key + Word::of_flags(self.turn))
+    }
+
+    /// Takes whole groups of descriptors that are used, in order, and of a proper length; how many, and by how many
+    /// bytes their frames are longer than the shortest. Turn, id and length are one subtraction, and a group of them
+    /// is one comparison; it may refuse a group of which each would do (the lengths are ORed), but takes none that
+    /// does not.
     ///
     /// # Safety
-    /// As many descriptors as `ids` must lie in the ring from `first` on. The `packets` must be initialised, plain,
+    /// As many descriptors as keys must lie in the ring from `first` on. The `packets` must be initialised, plain,
     /// and of the template's pool, with room for the longest frame. `target` must have room for as many, and those
     /// that were taken were moved there when this returns.
     #[inline]
     unsafe fn take_groups<H: Header>(
         &self,
         first: Slot,
-        ids: &[u32],
+        keys: &[u64],
         packets: &mut [MaybeUninit<Netbuf>],
         target: *mut MaybeUninit<Netbuf>,
     ) -> (usize, u64) {
-        const IGNORED: u64 = (flags::DESC_WRITE as u64) << Word::FLAGS;
-        let base = u64::from(self.turn) << Word::FLAGS | u64::from(self.least);
-        let template = self.template.longer(SHORTEST);
-        let (mut done, mut longer) = (0, 0);
-        let groups = ids.as_chunks::<GROUP>().0.iter();
-        for (ids, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
-            let (mut words, mut all) = ([0; GROUP], 0);
-            for (step, (word, &id)) in words.iter_mut().zip(ids).enumerate() {
-                // SAFETY: `done + step < ids.len()`.
-                let found = unsafe { first.add(done + step) }.word().0 & !IGNORED;
-                // Nothing is left above the length only if all above it is as expected, and it long enough.
-                *word = found.wrapping_sub(base + (u64::from(id) << Word::ID));
-                all |= *word;
-            }
-            if all > self.span.into() {
+        let (turn, mask) = (Pair::both(Word::of_flags(self.turn)), Pair::both(!Self::IGNORED));
+        let (mut done, mut longer) = (0, Pair::both(0));
+        let groups = keys.as_chunks::<GROUP>().0.iter();
+        for (keys, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
+            let keys = Pair::four(keys);
+            let words: [Pair; 4] = core::array::from_fn(|at| {
+                // SAFETY: `done + 2 * at + 1 < keys.len()`.
+                let words = unsafe { first.add(done + 2 * at).two_words() };
+                words.and(mask).minus(keys[at].plus(turn))
+            });
+            if Pair::joined(words) > self.span {
                 break;
             }
+            fence(Ordering::Acquire);
             // SAFETY: initialised.
-            let group = unsafe { packets.assume_init_ref() }.iter();
+            let group = unsafe { packets.assume_init_mut() };
             // SAFETY: of the pool.
-            if group.fold(0, |odd, packet| odd | unsafe { oddity::<H>(packet, self.headroom) }) != 0
-            {
+            if unsafe { oddity::<H>(group, self.headroom) } {
                 break;
             }
-            // SAFETY: initialised; plain, and of the template's pool, with room for `least + span` bytes; moved
-            // once, as a whole.
-            unsafe {
-                for (packet, word) in packets.assume_init_mut().iter_mut().zip(words) {
+            for (both, word) in group.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+                for packet in &*both {
                     prefetch(packet.room().as_ptr().wrapping_add(self.headroom.into()));
-                    packet.set_received_from(template, word);
-                    longer += word;
                 }
+                // SAFETY: plain, and of the template's pool, with room for the longest frame.
+                unsafe { Netbuf::set_both_received(both, self.template, word.raised()) };
+                longer = longer.plus(word);
+            }
+            // SAFETY: initialised, and moved once, as a whole; the target has room.
+            unsafe {
                 let target = target.add(done).cast::<[MaybeUninit<Netbuf>; GROUP]>();
                 target.copy_from_nonoverlapping(packets, 1);
             }
             done += GROUP;
         }
-        (done, longer + u64::from(self.least) * done as u64)
+        let [one, two] = longer.words();
+        (done, one + two)
     }
-}
-
-/// Whether a descriptor is used, in the lap of `turn`, and names the buffer `id`.
-#[inline]
-pub(super) fn finishes(word: Word, id: u32, turn: u16) -> bool {
-    const LOOKED_AT: u32 = 0xffff | ((flags::AVAIL | flags::USED) as u32) << 16;
-    ((word.0 >> Word::ID) as u32 ^ u32::from(turn) << 16) & LOOKED_AT == id
 }
 
 impl<H: Header> ReceiveRing for PackedReceive<H> {

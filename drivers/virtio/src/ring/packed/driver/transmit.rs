@@ -6,6 +6,7 @@
 
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
+use core::sync::atomic::{Ordering, fence};
 
 use netbuf::{Burst, DeviceMemory, Netbuf, Pool};
 use netdev::{DropCause, QueueCounters};
@@ -13,16 +14,17 @@ use netdev::{DropCause, QueueCounters};
 use super::super::layout::{PackedRing, Slot, Word, flags};
 use super::super::position;
 use super::publish::{Publisher, notification};
-use super::receive::finishes;
-use super::{MIN_FRAME, place, ring_bytes};
+use super::{MIN_FRAME, new_window, place, ring_bytes};
+use crate::raw::Pair;
+use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
 use crate::ring::split::RingSize;
 use crate::ring::table::Buffer;
 use crate::ring::window::{Run, Window};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
-/// Packets that are posted at once: as many as a cache line has descriptors.
-const GROUP: usize = 4;
+/// Packets that are posted at once, and descriptors that are looked at: two cache lines.
+const GROUP: usize = 8;
 
 /// The shortest frame, as the pool's test takes it.
 const SHORTEST: u16 = 14;
@@ -67,7 +69,7 @@ impl<H: Header> PackedTransmit<H> {
         // SAFETY: as above; the tables lie behind the ring.
         let requests = unsafe { Requests::new(setup, memory, offset + ring_bytes(size), size) }?;
         Some(Self {
-            window: Window::new(size),
+            window: new_window(size, H::BYTES),
             ring,
             publisher: Publisher::new(&ring, setup.options.event_idx),
             lies: 0,
@@ -91,7 +93,7 @@ impl<H: Header> PackedTransmit<H> {
     unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
         let turn = position::available(self.window.tail(), self.ring.size());
         // SAFETY: `count` entries are free.
-        let Run { ids, packets: places, place } = unsafe { self.window.next(count) };
+        let Run { keys, packets: places, place } = unsafe { self.window.next(count) };
         let entry = Entry::<H> {
             home: self.home,
             headroom: self.home.headroom(),
@@ -99,27 +101,29 @@ impl<H: Header> PackedTransmit<H> {
             turn,
             header: PhantomData,
         };
-        let places = &mut places[..ids.len()];
+        let places = &mut places[..keys.len()];
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         // SAFETY: the run lies in the ring.
         let first = unsafe { self.ring.slot_unchecked(place as u16) };
         let (mut done, mut bytes, mut word) = (0, 0, Word(0));
         // SAFETY: `count` packets stand there, and as many places lie in the ring; those that were posted are not
         // touched below.
-        unsafe { entry.fill_groups(packets, places, first, ids, &mut done, &mut bytes, &mut word) };
+        unsafe {
+            entry.fill_groups(packets, places, first, keys, &mut done, &mut bytes, &mut word)
+        };
         if done == 0 {
             // SAFETY: at least one packet stands there, which is moved out if it is posted.
-            let head = unsafe { entry.fill(packets, &mut places[0], first, ids[0], &mut bytes) };
+            let head = unsafe { entry.fill(packets, &mut places[0], first, keys[0], &mut bytes) };
             let Some(head) = head else { return (0, 0) };
             (word, done) = (head, 1);
         }
-        while done < ids.len() {
+        while done < keys.len() {
             // SAFETY: `done < count`: as many packets stand there, and places lie in the ring. One that is
             // posted is moved once, `done` growing.
             let filled = unsafe {
                 let slot = first.add(done);
                 let word =
-                    entry.fill(packets.add(done), &mut places[done], slot, ids[done], &mut bytes);
+                    entry.fill(packets.add(done), &mut places[done], slot, keys[done], &mut bytes);
                 word.map(|word| slot.set_word(word))
             };
             if filled.is_none() {
@@ -156,14 +160,15 @@ impl<H: Header> PackedTransmit<H> {
         // SAFETY: as many are free, and the packet is moved into the one place that then is. A packet that is emptied
         // is plain, and its pool's headroom lies inside its buffer.
         unsafe {
-            let Run { ids: [id], packets: [place], .. } = self.window.next(free) else {
+            let Run { keys: [key], packets: [place], .. } = self.window.next(free) else {
                 return None;
             };
-            let Buffer { addr, len, flags } = self.requests.buffer(*id, &packet, false)?;
+            let Buffer { addr, len, flags } =
+                self.requests.buffer(u32::from(Word(*key).id()), &packet, false)?;
             let turn = position::available(tail, size) | flags;
             let slot = self.ring.slot(position::place(tail, size));
             slot.set_addr(addr);
-            slot.publish(word(len.into(), *id, turn));
+            slot.publish(Word::new(len, Word(*key).id(), turn));
             if self.home.is_plain(&packet) {
                 packet.set_received_from(self.home.template(self.home.headroom(), 0), 0);
             } else {
@@ -218,11 +223,12 @@ impl<H: Header> PackedTransmit<H> {
         debug_assert_eq!(self.lies, 0);
         let turn = position::used(self.window.head(), self.ring.size());
         // SAFETY: `count` are outstanding.
-        let Run { ids, place, .. } = unsafe { self.window.oldest(count) };
+        let Run { keys, place, .. } = unsafe { self.window.oldest(count) };
         #[expect(clippy::cast_possible_truncation, reason = "less than the ring's size")]
         // SAFETY: the run lies in the ring.
         let first = unsafe { self.ring.slot_unchecked(place as u16) };
-        let done = in_order(first, ids, turn);
+        // SAFETY: the run lies in the ring.
+        let done = unsafe { in_order(first, keys, turn) };
         // SAFETY: `done <= count`.
         unsafe { self.give_back(done) }
     }
@@ -295,7 +301,7 @@ impl<H: Header> Entry<H> {
     /// one comparison a group. The second word of the very first is not written but returned.
     ///
     /// # Safety
-    /// As many packets as `ids` must stand at `packets`, and as many descriptors lie in the ring from `first` on.
+    /// As many packets as keys must stand at `packets`, and as many descriptors lie in the ring from `first` on.
     /// The first `done` packets were moved to `places` when this returns.
     #[expect(clippy::too_many_arguments, reason = "a part of `post_run`")]
     #[inline(always)]
@@ -304,49 +310,55 @@ impl<H: Header> Entry<H> {
         packets: *mut Netbuf,
         places: &mut [MaybeUninit<Netbuf>],
         first: Slot,
-        ids: &[u32],
+        keys: &[u64],
         done: &mut usize,
         bytes: &mut u64,
         head: &mut Word,
     ) {
+        /// Makes an available descriptor one that is not.
+        const HELD_BACK: [u64; 2] = [Word::of_flags(flags::AVAIL | flags::USED), 0];
         let Some(front) = self.headroom.checked_sub(H::BYTES) else { return };
         let (plain, clean) = (self.home.plain_from(SHORTEST), self.home.template(self.headroom, 0));
         let span = u32::try_from(self.span).map_or(MOST, |span| span.min(MOST));
-        let shortest = u64::from(SHORTEST) + u64::from(H::BYTES);
-        let base = u64::from(self.turn) << Word::FLAGS | shortest;
-        let mut at = 0;
-        let groups = ids.as_chunks::<GROUP>().0.iter();
-        for (ids, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
-            // SAFETY: `at + GROUP <= ids.len()` packets stand there, and nobody else looks at them. They are only
+        let turn = Pair::both(Word::of_flags(self.turn));
+        let (mut at, mut sum) = (0, Pair::both(0));
+        let groups = keys.as_chunks::<GROUP>().0.iter();
+        for (keys, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+            // SAFETY: `at + GROUP <= keys.len()` packets stand there, and nobody else looks at them. They are only
             // moved as a whole, below.
-            let group = unsafe { &mut *packets.add(at).cast::<[ManuallyDrop<Netbuf>; GROUP]>() };
-            let (mut all, mut moved, mut longer) = (0, 0, [0; GROUP]);
-            for (packet, longer) in group.iter().zip(&mut longer) {
-                *longer = plain.excess(packet);
-                all |= *longer;
-                moved |= packet.moved();
-            }
-            if all > span || moved != 0 {
+            let group = unsafe { &mut *packets.add(at).cast::<[Netbuf; GROUP]>() };
+            let twos = group.as_chunks_mut::<2>().0;
+            let longer: [Pair; 4] = core::array::from_fn(|two| plain.more_of_both(&twos[two]));
+            if plain.longest(Pair::joined(longer)) > span {
                 break;
             }
-            for (step, ((packet, &id), longer)) in group.iter_mut().zip(ids).zip(longer).enumerate()
-            {
-                *bytes += u64::from(longer);
-                // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
-                // packet is plain, and of the template's pool. `at + step` is one of the places.
-                unsafe {
-                    let header = packet.room().add(front.into());
-                    packet.set_received_from(clean, 0);
-                    H::write_plain(header);
-                    let slot = first.add(at + step);
-                    slot.set_addr(header.addr().get() as u64);
-                    let word = Word((base + u64::from(longer)) | u64::from(id) << Word::ID);
-                    if step > 0 || at > 0 {
-                        slot.set_word(word);
-                    } else {
-                        *head = word;
+            let mut before = Pair::both(0);
+            let pairs = twos.iter_mut().zip(longer).zip(Pair::four(keys)).enumerate();
+            for (two, ((both, longer), keys)) in pairs {
+                for (step, packet) in both.iter_mut().enumerate() {
+                    // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame.
+                    // The packet is plain, and of the template's pool. `at + 2 * two + step` is one of the places.
+                    unsafe {
+                        let header = packet.room().add(front.into());
+                        before = before.or(before_frame::<H>(header));
+                        let slot = first.add(at + 2 * two + step);
+                        slot.set_addr(header.addr().get() as u64);
+                        packet.set_received_from(clean, 0);
                     }
                 }
+                let longer = longer.upper_halves();
+                sum = sum.plus(longer);
+                let mut words = keys.plus(longer).plus(turn);
+                if at == 0 && two == 0 {
+                    *head = Word(words.words()[0]);
+                    words = words.xor(Pair::new(HELD_BACK));
+                }
+                // SAFETY: of the group.
+                unsafe { first.add(at + 2 * two).set_two_words(words) };
+            }
+            if !H::is_plain(before) {
+                // SAFETY: as above.
+                unsafe { write_plain::<H>(group, front) };
             }
             // SAFETY: both are groups of handles; these are the only moves.
             unsafe {
@@ -356,7 +368,8 @@ impl<H: Header> Entry<H> {
             at += GROUP;
         }
         *done = at;
-        *bytes += u64::from(SHORTEST) * at as u64;
+        let [one, two] = sum.words();
+        *bytes += one + two + u64::from(SHORTEST) * at as u64;
     }
 
     /// Moves a plain packet of a proper size from `packet` to `place`, empties it, and writes its descriptor's
@@ -370,7 +383,7 @@ impl<H: Header> Entry<H> {
         packet: *mut Netbuf,
         place: &mut MaybeUninit<Netbuf>,
         slot: Slot,
-        id: u32,
+        key: u64,
         bytes: &mut u64,
     ) -> Option<Word> {
         // SAFETY: a packet stands there. It stays there, and this handle is forgotten, unless it is moved below.
@@ -394,36 +407,32 @@ impl<H: Header> Entry<H> {
             place.write(ManuallyDrop::into_inner(packet));
             slot.set_addr(header.addr().get() as u64);
         }
-        Some(word(len as u64 + u64::from(H::BYTES), id, self.turn))
+        Some(Word(key + Word::of_flags(self.turn) + (len as u64 - u64::from(SHORTEST))))
     }
 }
 
-/// The second word of the descriptor of `len` bytes.
+/// How many descriptors from `first` on are used and name the buffers of `keys`, in their order; eight are compared at
+/// a time.
+///
+/// # Safety
+/// As many descriptors as keys must lie in the ring from `first` on.
 #[inline]
-fn word(len: u64, id: u32, turn: u16) -> Word {
-    Word(len | u64::from(id) << Word::ID | u64::from(turn) << Word::FLAGS)
-}
-
-/// How many descriptors from `first` on are used and name the buffers `ids`, in their order; four, a cache
-/// line, are compared at a time.
-#[inline]
-fn in_order(first: Slot, ids: &[u32], turn: u16) -> usize {
-    let mut done = 0;
-    // SAFETY: callers' `ids` are as many as places from `first` on.
-    let at = |done: usize| unsafe { first.add(done) }.word();
-    const LOOKED_AT: u64 =
-        0xffff << Word::ID | ((flags::AVAIL | flags::USED) as u64) << Word::FLAGS;
-    let base = u64::from(turn) << Word::FLAGS;
-    for line in ids.as_chunks::<GROUP>().0 {
-        let differs = line.iter().enumerate().fold(0, |differs, (step, &id)| {
-            differs | at(done + step).0 ^ (base | u64::from(id) << Word::ID)
-        });
-        if differs & LOOKED_AT != 0 {
+unsafe fn in_order(first: Slot, keys: &[u64], turn: u16) -> usize {
+    let (mut done, flags) = (0, Pair::both(Word::of_flags(turn)));
+    for group in keys.as_chunks::<GROUP>().0 {
+        let keys = Pair::four(group);
+        let differs = Pair::joined(core::array::from_fn(|at| {
+            // SAFETY: `done + 2 * at + 1 < keys.len()`.
+            unsafe { first.add(done + 2 * at).two_words() }.xor(keys[at].xor(flags))
+        }));
+        if differs & Word::ID_AND_TURN != 0 {
             break;
         }
         done += GROUP;
     }
-    while done < ids.len() && finishes(at(done), ids[done], turn) {
+    fence(Ordering::Acquire);
+    // SAFETY: as above.
+    while done < keys.len() && unsafe { first.add(done) }.word().finishes(keys[done], turn) {
         done += 1;
     }
     done

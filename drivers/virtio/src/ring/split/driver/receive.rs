@@ -6,6 +6,7 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::slice;
 use core::sync::atomic::{Ordering, fence};
 
 use netbuf::{BURST, Burst, DeviceMemory, Netbuf, Pool, Template};
@@ -15,10 +16,10 @@ use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, UsedElem, flags};
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place};
-use crate::raw::prefetch;
+use crate::raw::{Pair, prefetch};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
-use crate::ring::window::{Batch, Run, Window, index};
+use crate::ring::window::{Batch, Run, Window, index, lower_half};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
 
 /// Elements that are checked at once.
@@ -77,7 +78,7 @@ impl<H: Header> SplitReceive<H> {
             ring.set_desc(id, Desc { addr: 0, len, flags: flags::DESC_WRITE, next: 0 });
         }
         let receive = Self {
-            window: new_window(&ring),
+            window: new_window(&ring, u32::from(H::BYTES) + MIN_FRAME),
             ring,
             publisher: Publisher::new(setup.options.event_idx),
             lies: 0,
@@ -126,38 +127,39 @@ impl<H: Header> SplitReceive<H> {
         debug_assert!(self.lies == 0 && count <= out.remaining_capacity());
         // SAFETY: `count` are outstanding. The run ends where the ring does, and its elements stand at the same
         // places, because each element so far has finished one entry.
-        let (Run { ids, packets, .. }, elements) = unsafe {
+        let (Run { keys, packets, .. }, elements) = unsafe {
             let run = self.window.oldest(count);
-            let elements = self.ring.used_run(run.place, run.ids.len());
+            let elements = self.ring.used_run(run.place, run.keys.len());
             (run, elements)
         };
-        let packets = &mut packets[..ids.len()];
-        let (headroom, port) = (self.pool.headroom(), self.port);
-        let template = self.pool.template(headroom, port);
-        let header = u32::from(H::BYTES);
-        let span = self.span;
+        let packets = &mut packets[..keys.len()];
+        let headroom = self.pool.headroom();
+        let template = self.pool.template(headroom, self.port).longer(SHORTEST);
         let filled = out.len();
+        let expected = Expected { span: self.span, headroom, template };
         let target = out.as_mut_ptr();
         // SAFETY: the places are outstanding, so their packets initialised, plain and of the pool; the burst has
         // room for `count` more. What was moved is not moved again below.
-        let (mut done, mut bytes) = unsafe {
+        let (mut done, mut longer) = unsafe {
             let target = target.add(filled).cast::<MaybeUninit<Netbuf>>();
-            let expected = Expected { least: header + MIN_FRAME, span, headroom, template };
-            take_groups::<H>(&expected, &elements, ids, packets, target)
+            take_groups::<H>(&expected, &elements, keys, packets, target)
         };
-        while let Some(UsedElem { id, len }) = elements.get(done) {
+        while let Some(word) = elements.word(done) {
+            let word = word.wrapping_sub(keys[done]);
             // SAFETY: the place is outstanding.
-            let odd = || unsafe { oddity::<H>(packets[done].assume_init_ref(), headroom) };
-            if len.wrapping_sub(header + MIN_FRAME) > span || id != ids[done] || odd() != 0 {
+            let odd = || unsafe {
+                oddity::<H>(slice::from_ref(packets[done].assume_init_ref()), headroom)
+            };
+            if !expected.is_met(word) || odd() {
                 break;
             }
-            bytes += u64::from(len);
+            longer += word >> 32;
             // SAFETY: the id is the one posted at this outstanding place, so the packet is initialised and,
             // `done` growing, moved once. It came plain from the pool, and `frame <= max_frame <= room`. The
             // burst has room for `count` more.
             unsafe {
                 let mut packet = packets[done].assume_init_read();
-                packet.set_received_from(template, u64::from(len - header));
+                packet.set_received_from(template, word >> 32);
                 target.add(filled + done).write(packet);
             }
             done += 1;
@@ -167,7 +169,7 @@ impl<H: Header> SplitReceive<H> {
             out.set_len(filled + done);
             self.window.completed(done);
         }
-        (done, bytes - u64::from(header) * done as u64)
+        (done, longer + u64::from(SHORTEST) * done as u64)
     }
 
     /// Whether nothing stands between the oldest buffer and the next element, which finishes it and a frame.
@@ -219,18 +221,18 @@ impl<H: Header> SplitReceive<H> {
         let run = unsafe { self.window.next(self.window.free()) };
         let got = self.pool.alloc_into(run.packets);
         // SAFETY: `alloc_into` initialised the first `got`. The pool's headroom lies in the buffer, and the
-        // window's ids are the ring's.
-        let post = |&id: &u32, packet: &MaybeUninit<Netbuf>| unsafe {
+        // window's ids, the keys' lower halves, are the ring's.
+        let post = |&key: &u64, packet: &MaybeUninit<Netbuf>| unsafe {
             let header = packet.assume_init_ref().room().add(front);
-            self.ring.set_desc_addr_unchecked(id, header.addr().get() as u64);
+            self.ring.set_desc_addr_unchecked(lower_half(key), header.addr().get() as u64);
         };
-        let (groups, ids) = run.ids[..got].as_chunks::<8>();
-        let (packets, rest) = run.packets[..got].as_chunks::<8>();
-        for (ids, packets) in groups.iter().zip(packets) {
-            ids.iter().zip(packets).for_each(|(id, packet)| post(id, packet));
+        let (groups, keys) = run.keys[..got].as_chunks::<GROUP>();
+        let (packets, rest) = run.packets[..got].as_chunks::<GROUP>();
+        for (keys, packets) in groups.iter().zip(packets) {
+            keys.iter().zip(packets).for_each(|(key, packet)| post(key, packet));
         }
-        ids.iter().zip(rest).for_each(|(id, packet)| post(id, packet));
-        let all = got == run.ids.len();
+        keys.iter().zip(rest).for_each(|(key, packet)| post(key, packet));
+        let all = got == run.keys.len();
         // SAFETY: `got` packets were moved into the next places.
         unsafe { self.window.posted(got) };
         (got, all)
@@ -249,67 +251,68 @@ impl<H: Header> SplitReceive<H> {
 
 /// What elements must say, and what is made of them.
 struct Expected {
-    /// Bytes, the header included.
-    least: u32,
-    /// By how many bytes the longest is longer.
+    /// By how many bytes the longest frame is longer than the shortest.
     span: u32,
     headroom: u16,
     template: Template,
 }
 
-/// Takes whole groups of elements that are in order and of a proper length; how many, and their bytes, headers
-/// included. An id and a length are one subtraction, and a group of them is one comparison.
+impl Expected {
+    /// Whether an element less its key, or the OR of several such, names the right descriptor and a proper length. (An
+    /// id leaves nothing in the lower half only if it is the one that was posted there.)
+    #[inline(always)]
+    fn is_met(&self, word: u64) -> bool {
+        lower_half(word) == 0 && word >> 32 <= self.span.into()
+    }
+}
+
+/// Takes whole groups of elements that are in order and of a proper length; how many, and by how many bytes their
+/// frames are longer than the shortest. A group of elements is one comparison.
 ///
 /// # Safety
-/// The `packets` must be initialised, plain, and of the template's pool. `target` must have room for as many, and
-/// those that were taken were moved there when this returns.
+/// There must be as many elements as keys. The `packets` must be initialised, plain, and of the template's pool.
+/// `target` must have room for as many, and those that were taken were moved there when this returns.
 #[inline(never)]
 unsafe fn take_groups<H: Header>(
     expected: &Expected,
     elements: &UsedRun,
-    ids: &[u32],
+    keys: &[u64],
     packets: &mut [MaybeUninit<Netbuf>],
     target: *mut MaybeUninit<Netbuf>,
 ) -> (usize, u64) {
-    let least = u64::from(expected.least) << 32;
-    let span = u64::from(expected.span) << 32 | u64::from(u32::MAX);
-    let template = expected.template.longer(SHORTEST);
-    // SAFETY: initialised.
-    for packet in unsafe { packets.assume_init_ref() } {
-        let frame = packet.room().as_ptr().wrapping_add(expected.headroom.into());
-        prefetch(frame);
-        if H::SPEAKS {
-            prefetch(frame.wrapping_sub(H::BYTES.into()));
+    let frame = |packet: &Netbuf| {
+        packet.room().as_ptr().wrapping_add(expected.headroom.into()).cast_const()
+    };
+    if H::SPEAKS {
+        // SAFETY: initialised.
+        for packet in unsafe { packets.assume_init_ref() } {
+            prefetch(frame(packet).wrapping_sub(H::BYTES.into()));
         }
     }
-    let (mut done, mut longer) = (0, 0);
-    let groups = ids.as_chunks::<GROUP>().0.iter();
-    for (ids, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
-        let Some(mut words) = elements.words::<GROUP>(done) else { break };
-        let mut all = 0;
-        for (word, &id) in words.iter_mut().zip(ids) {
-            // The id leaves nothing in the lower half only if it is the one that was posted there.
-            *word = word.wrapping_sub(least | u64::from(id));
-            all |= *word;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-        let ids_differ = all as u32 != 0;
-        if ids_differ || all > span {
+    let (mut done, mut longer) = (0, Pair::both(0));
+    let groups = keys.as_chunks::<GROUP>().0.iter();
+    for (keys, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
+        // SAFETY: `done + GROUP <= keys.len()`.
+        let words = unsafe { elements.eight(done) };
+        let keys = Pair::four(keys);
+        let words: [Pair; 4] = core::array::from_fn(|at| words[at].minus(keys[at]));
+        if !expected.is_met(Pair::joined(words)) {
             break;
         }
         // SAFETY: initialised.
-        let group = unsafe { packets.assume_init_ref() }.iter();
+        let group = unsafe { packets.assume_init_mut() };
         // SAFETY: of the pool.
-        if group.fold(0, |odd, packet| odd | unsafe { oddity::<H>(packet, expected.headroom) }) != 0
-        {
+        if unsafe { oddity::<H>(group, expected.headroom) } {
             break;
         }
-        // SAFETY: initialised; plain, and of the template's pool, with room for `least + span` bytes.
+        for (both, word) in group.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            both.iter().for_each(|packet| prefetch(frame(packet)));
+            // SAFETY: plain, and of the template's pool, with room for the longest frame.
+            unsafe { Netbuf::set_both_received(both, expected.template, word) };
+            longer = longer.plus(word);
+        }
+        // SAFETY: initialised, and moved once, as a whole; the target has room.
         unsafe {
-            for (packet, word) in packets.assume_init_mut().iter_mut().zip(words) {
-                packet.set_received_upper(template, word);
-                longer += word;
-            }
             target
                 .add(done)
                 .cast::<[MaybeUninit<Netbuf>; GROUP]>()
@@ -317,7 +320,8 @@ unsafe fn take_groups<H: Header>(
         }
         done += GROUP;
     }
-    (done, (longer >> 32) + u64::from(expected.least) * done as u64)
+    let [one, two] = longer.upper_halves().words();
+    (done, one + two)
 }
 
 impl<H: Header> ReceiveRing for SplitReceive<H> {

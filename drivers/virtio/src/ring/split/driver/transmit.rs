@@ -16,9 +16,11 @@ use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, flags};
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place, ring_bytes};
+use crate::raw::Pair;
+use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
 use crate::ring::table::Buffer;
-use crate::ring::window::{Run, Window, index};
+use crate::ring::window::{Run, Window, index, lower_half};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
 /// Packets that are posted at once.
@@ -72,7 +74,7 @@ impl<H: Header> SplitTransmit<H> {
             ring.set_avail_flags(flags::AVAIL_NO_INTERRUPT);
         }
         Some(Self {
-            window: new_window(&ring),
+            window: new_window(&ring, 0),
             ring,
             publisher: Publisher::new(setup.options.event_idx),
             lies: 0,
@@ -95,20 +97,20 @@ impl<H: Header> SplitTransmit<H> {
     #[inline]
     unsafe fn post_run(&mut self, packets: *mut Netbuf, count: usize) -> (usize, u64) {
         // SAFETY: `count` entries are free.
-        let Run { ids, packets: places, .. } = unsafe { self.window.next(count) };
+        let Run { keys, packets: places, .. } = unsafe { self.window.next(count) };
         let (home, span) = (self.home, self.span);
         let clean = home.template(home.headroom(), 0);
-        let places = &mut places[..ids.len()];
+        let places = &mut places[..keys.len()];
         let (mut done, mut bytes) = (0, 0);
         if let Some(front) = home.headroom().checked_sub(H::BYTES) {
             // (`plain` proves nothing above `MOST`.)
             let span = u32::try_from(span).map_or(MOST, |span| span.min(MOST));
             let wanted = Wanted { plain: home.plain_from(SHORTEST), clean, front, span };
-            // SAFETY: `count` packets stand there, of which the posted ones are not touched below; the window's
-            // ids are the ring's.
-            (done, bytes) = unsafe { post_groups::<H>(&self.ring, &wanted, packets, ids, places) };
+            // SAFETY: `count` packets stand there, of which the posted ones are not touched below; the keys'
+            // lower halves are ids of the ring's.
+            (done, bytes) = unsafe { post_groups::<H>(&self.ring, &wanted, packets, keys, places) };
         }
-        while done < ids.len() {
+        while done < keys.len() {
             // SAFETY: `done < count` packets stand there. It stays there, and this handle is forgotten, unless it
             // is moved below.
             let mut packet = ManuallyDrop::new(unsafe { packets.add(done).read() });
@@ -129,7 +131,7 @@ impl<H: Header> SplitTransmit<H> {
                 packet.set_received_from(clean, 0);
                 H::write_plain(header);
                 places[done].write(ManuallyDrop::into_inner(packet));
-                self.ring.set_desc_unchecked(ids[done], desc::<H>(header, len));
+                self.ring.set_desc_unchecked(lower_half(keys[done]), desc::<H>(header, len));
             }
             done += 1;
         }
@@ -161,11 +163,12 @@ impl<H: Header> SplitTransmit<H> {
         // SAFETY: as many are free, and the packet is moved into the one place that then is. The window's ids are
         // the ring's. A packet that is emptied is plain, and its pool's headroom lies inside its buffer.
         unsafe {
-            let Run { ids: [id], packets: [place], .. } = self.window.next(free) else {
+            let Run { keys: [key], packets: [place], .. } = self.window.next(free) else {
                 return None;
             };
-            let Buffer { addr, len, flags } = self.requests.buffer(*id, &packet, true)?;
-            self.ring.set_desc_unchecked(*id, Desc { addr, len, flags, next: 0 });
+            let Buffer { addr, len, flags } =
+                self.requests.buffer(lower_half(*key), &packet, true)?;
+            self.ring.set_desc_unchecked(lower_half(*key), Desc { addr, len, flags, next: 0 });
             if self.home.is_plain(&packet) {
                 packet.set_received_from(self.home.template(self.home.headroom(), 0), 0);
             } else {
@@ -217,10 +220,11 @@ impl<H: Header> SplitTransmit<H> {
         // places, because each element so far has finished one entry.
         let (run, elements) = unsafe {
             let run = self.window.oldest(count);
-            let elements = self.ring.used_run(run.place, run.ids.len());
+            let elements = self.ring.used_run(run.place, run.keys.len());
             (run, elements)
         };
-        let done = in_order(&elements, run.ids);
+        // SAFETY: the run of elements is as long as the run of keys.
+        let done = unsafe { in_order(&elements, run.keys) };
         // SAFETY: `done <= count`.
         unsafe { self.give_back(done) }
     }
@@ -297,38 +301,49 @@ struct Wanted {
 /// many, and their bytes. What is checked is checked for a group at once, on an OR.
 ///
 /// # Safety
-/// As many packets as there are `ids` must stand at `packets`; the posted ones were moved to `places` when this
-/// returns. Each id must be one of the ring's.
+/// As many packets as there are `keys` must stand at `packets`; the posted ones were moved to `places` when this
+/// returns. The keys' lower halves must be ids of the ring's.
 #[inline(never)]
 unsafe fn post_groups<H: Header>(
     ring: &SplitRing,
     wanted: &Wanted,
     packets: *mut Netbuf,
-    ids: &[u32],
+    keys: &[u64],
     places: &mut [MaybeUninit<Netbuf>],
 ) -> (usize, u64) {
     let Wanted { plain, clean, front, span } = *wanted;
-    let (mut done, mut bytes) = (0, 0);
-    let groups = ids.as_chunks::<GROUP>().0.iter();
-    for (ids, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
-        // SAFETY: `done + GROUP <= ids.len()` packets stand there, and nobody else looks at them. They are only
+    let shortest = Pair::both(u64::from(SHORTEST) + u64::from(H::BYTES));
+    let (mut done, mut bytes) = (0, Pair::both(0));
+    let groups = keys.as_chunks::<GROUP>().0.iter();
+    for (keys, places) in groups.zip(places.as_chunks_mut::<GROUP>().0) {
+        // SAFETY: `done + GROUP <= keys.len()` packets stand there, and nobody else looks at them. They are only
         // moved as a whole, below.
-        let group = unsafe { &mut *packets.add(done).cast::<[ManuallyDrop<Netbuf>; GROUP]>() };
-        let all = group.iter().fold(0, |all, packet| all | plain.more(packet));
-        if plain.longest(all) > span {
+        let group = unsafe { &mut *packets.add(done).cast::<[Netbuf; GROUP]>() };
+        let twos = group.as_chunks_mut::<2>().0;
+        let longer: [Pair; 4] = core::array::from_fn(|at| plain.more_of_both(&twos[at]));
+        if plain.longest(Pair::joined(longer)) > span {
             break;
         }
-        for (packet, &id) in group.iter_mut().zip(ids) {
-            let len = packet.bytes().len();
-            bytes += len as u64;
-            // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
-            // packet is plain, and of the template's pool.
-            unsafe {
-                let header = packet.room().add(front.into());
-                packet.set_received_from(clean, 0);
-                H::write_plain(header);
-                ring.set_desc_unchecked(id, desc::<H>(header, len));
+        let mut before = Pair::both(0);
+        for ((both, longer), keys) in twos.iter_mut().zip(longer).zip(keys.as_chunks::<2>().0) {
+            for (packet, &key) in both.iter_mut().zip(keys) {
+                // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
+                // packet is plain, and of the template's pool. The id is the ring's.
+                unsafe {
+                    let header = packet.room().add(front.into());
+                    before = before.or(before_frame::<H>(header));
+                    ring.set_desc_addr_unchecked(lower_half(key), header.addr().get() as u64);
+                    packet.set_received_from(clean, 0);
+                }
             }
+            let lens = longer.upper_halves().plus(shortest);
+            bytes = bytes.plus(lens);
+            // SAFETY: ids of the ring's.
+            unsafe { ring.set_desc_lens_unchecked(keys.map(lower_half), lens) };
+        }
+        if !H::is_plain(before) {
+            // SAFETY: as above.
+            unsafe { write_plain::<H>(group, front) };
         }
         // SAFETY: both are groups of handles; these are the only moves.
         unsafe {
@@ -337,21 +352,28 @@ unsafe fn post_groups<H: Header>(
         }
         done += GROUP;
     }
-    (done, bytes)
+    let [one, two] = bytes.words();
+    (done, one + two - u64::from(H::BYTES) * done as u64)
 }
 
-/// How many elements name the descriptors `ids`, in their order; eight are compared at a time.
+/// How many elements name the descriptors of `keys`, in their order; eight are compared at a time.
+///
+/// # Safety
+/// There must be as many elements.
 #[inline]
-fn in_order(elements: &UsedRun, ids: &[u32]) -> usize {
+unsafe fn in_order(elements: &UsedRun, keys: &[u64]) -> usize {
     let mut done = 0;
-    for group in ids.chunks_exact(8) {
-        let Some(found) = elements.ids::<8>(done) else { break };
-        if found.iter().zip(group).fold(0, |differs, (found, id)| differs | (found ^ id)) != 0 {
+    for group in keys.as_chunks::<GROUP>().0 {
+        // SAFETY: `done + GROUP <= keys.len()`.
+        let (words, keys) = (unsafe { elements.eight(done) }, Pair::four(group));
+        let differs = Pair::joined(core::array::from_fn(|at| words[at].xor(keys[at])));
+        if lower_half(differs) != 0 {
             break;
         }
-        done += 8;
+        done += GROUP;
     }
-    while done < ids.len() && elements.ids(done) == Some([ids[done]]) {
+    let names = |word: u64, key: u64| lower_half(word ^ key) == 0;
+    while done < keys.len() && elements.word(done).is_some_and(|word| names(word, keys[done])) {
         done += 1;
     }
     done
