@@ -231,6 +231,14 @@ pub(super) const fn lower_half(key: u64) -> u32 {
     key as u32
 }
 
+/// The same as an index, read as a half, because a mask would be an instruction of its own.
+#[inline(always)]
+pub(super) fn lower_index(key: &u64) -> usize {
+    let half = usize::from(cfg!(target_endian = "big"));
+    // SAFETY: one of the two halves of a word that is borrowed.
+    unsafe { core::ptr::from_ref(key).cast::<u32>().add(half).read() as usize }
+}
+
 /// Counts of entries of a ring: there are at most 2^15.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "at most the ring's size")]

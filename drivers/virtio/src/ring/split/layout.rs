@@ -444,11 +444,11 @@ impl SplitRing {
     /// # Safety
     /// `index < size`.
     #[inline]
-    pub(super) unsafe fn set_desc_unchecked(&self, index: u32, desc: Desc) {
-        debug_assert!(index < self.size.get().into());
+    pub(super) unsafe fn set_desc_unchecked(&self, index: usize, desc: Desc) {
+        debug_assert!(index < usize::from(self.size.get()));
         // SAFETY: the index lies in the table; 16-byte alignment covers both words.
         unsafe {
-            let word = self.desc.add(2 * index as usize);
+            let word = self.desc.add(2 * index);
             word.write_volatile(desc.addr);
             word.add(1).write_volatile(desc.second_word());
         }
@@ -459,10 +459,10 @@ impl SplitRing {
     /// # Safety
     /// `index < size`.
     #[inline]
-    pub(super) unsafe fn set_desc_addr_unchecked(&self, index: u32, addr: u64) {
-        debug_assert!(index < self.size.get().into());
+    pub(super) unsafe fn set_desc_addr_unchecked(&self, index: usize, addr: u64) {
+        debug_assert!(index < usize::from(self.size.get()));
         // SAFETY: as in `set_desc_unchecked`.
-        unsafe { self.desc.add(2 * index as usize).write_volatile(addr) }
+        unsafe { self.desc.add(2 * index).write_volatile(addr) }
     }
 
     /// Writes the lengths (less than 2^32) of two descriptors, and makes their flags and next indexes zero.
@@ -470,11 +470,11 @@ impl SplitRing {
     /// # Safety
     /// Each index must be less than the size.
     #[inline(always)]
-    pub(super) unsafe fn set_desc_lens_unchecked(&self, indexes: [u32; 2], lens: Pair) {
-        debug_assert!(indexes.iter().all(|&index| index < self.size.get().into()));
+    pub(super) unsafe fn set_desc_lens_unchecked(&self, indexes: [usize; 2], lens: Pair) {
+        debug_assert!(indexes.iter().all(|&index| index < usize::from(self.size.get())));
         // SAFETY: as in `set_desc_unchecked`; the second words. (Plain writes: the index orders them.)
         unsafe {
-            let [one, two] = indexes.map(|index| self.desc.add(2 * index as usize + 1).as_ptr());
+            let [one, two] = indexes.map(|index| self.desc.add(2 * index + 1).as_ptr());
             lens.write_apart(one, two);
         }
     }

@@ -329,7 +329,7 @@ impl<H: Header> Entry<H> {
             let group = unsafe { &mut *packets.add(at).cast::<[Netbuf; GROUP]>() };
             let twos = group.as_chunks_mut::<2>().0;
             let longer: [Pair; 4] = core::array::from_fn(|two| plain.more_of_both(&twos[two]));
-            if plain.longest(Pair::joined(longer)) > span {
+            if !plain.are(Pair::joined(longer), span) {
                 break;
             }
             let mut before = Pair::both(0);

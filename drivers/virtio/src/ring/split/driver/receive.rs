@@ -19,7 +19,7 @@ use super::{MIN_FRAME, addresses, exchange, new_window, place};
 use crate::raw::{Pair, prefetch};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
-use crate::ring::window::{Batch, Run, Window, index, lower_half};
+use crate::ring::window::{Batch, Run, Window, index, lower_half, lower_index};
 use crate::ring::{Addresses, Header, ReceiveRing, ReceiveSetup};
 
 /// Elements that are checked at once.
@@ -222,9 +222,9 @@ impl<H: Header> SplitReceive<H> {
         let got = self.pool.alloc_into(run.packets);
         // SAFETY: `alloc_into` initialised the first `got`. The pool's headroom lies in the buffer, and the
         // window's ids, the keys' lower halves, are the ring's.
-        let post = |&key: &u64, packet: &MaybeUninit<Netbuf>| unsafe {
+        let post = |key: &u64, packet: &MaybeUninit<Netbuf>| unsafe {
             let header = packet.assume_init_ref().room().add(front);
-            self.ring.set_desc_addr_unchecked(lower_half(key), header.addr().get() as u64);
+            self.ring.set_desc_addr_unchecked(lower_index(key), header.addr().get() as u64);
         };
         let (groups, keys) = run.keys[..got].as_chunks::<GROUP>();
         let (packets, rest) = run.packets[..got].as_chunks::<GROUP>();

@@ -20,7 +20,7 @@ use crate::raw::Pair;
 use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
 use crate::ring::table::Buffer;
-use crate::ring::window::{Run, Window, index, lower_half};
+use crate::ring::window::{Run, Window, index, lower_half, lower_index};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
 /// Packets that are posted at once.
@@ -131,7 +131,7 @@ impl<H: Header> SplitTransmit<H> {
                 packet.set_received_from(clean, 0);
                 H::write_plain(header);
                 places[done].write(ManuallyDrop::into_inner(packet));
-                self.ring.set_desc_unchecked(lower_half(keys[done]), desc::<H>(header, len));
+                self.ring.set_desc_unchecked(lower_index(&keys[done]), desc::<H>(header, len));
             }
             done += 1;
         }
@@ -168,7 +168,7 @@ impl<H: Header> SplitTransmit<H> {
             };
             let Buffer { addr, len, flags } =
                 self.requests.buffer(lower_half(*key), &packet, true)?;
-            self.ring.set_desc_unchecked(lower_half(*key), Desc { addr, len, flags, next: 0 });
+            self.ring.set_desc_unchecked(lower_index(key), Desc { addr, len, flags, next: 0 });
             if self.home.is_plain(&packet) {
                 packet.set_received_from(self.home.template(self.home.headroom(), 0), 0);
             } else {
@@ -321,25 +321,25 @@ unsafe fn post_groups<H: Header>(
         let group = unsafe { &mut *packets.add(done).cast::<[Netbuf; GROUP]>() };
         let twos = group.as_chunks_mut::<2>().0;
         let longer: [Pair; 4] = core::array::from_fn(|at| plain.more_of_both(&twos[at]));
-        if plain.longest(Pair::joined(longer)) > span {
+        if !plain.are(Pair::joined(longer), span) {
             break;
         }
         let mut before = Pair::both(0);
         for ((both, longer), keys) in twos.iter_mut().zip(longer).zip(keys.as_chunks::<2>().0) {
-            for (packet, &key) in both.iter_mut().zip(keys) {
+            for (packet, key) in both.iter_mut().zip(keys) {
                 // SAFETY: not moved, so the pool's headroom, which holds the header, stands before the frame. The
                 // packet is plain, and of the template's pool. The id is the ring's.
                 unsafe {
                     let header = packet.room().add(front.into());
                     before = before.or(before_frame::<H>(header));
-                    ring.set_desc_addr_unchecked(lower_half(key), header.addr().get() as u64);
                     packet.set_received_from(clean, 0);
+                    ring.set_desc_addr_unchecked(lower_index(key), header.addr().get() as u64);
                 }
             }
             let lens = longer.upper_halves().plus(shortest);
             bytes = bytes.plus(lens);
             // SAFETY: ids of the ring's.
-            unsafe { ring.set_desc_lens_unchecked(keys.map(lower_half), lens) };
+            unsafe { ring.set_desc_lens_unchecked(keys.each_ref().map(lower_index), lens) };
         }
         if !H::is_plain(before) {
             // SAFETY: as above.
