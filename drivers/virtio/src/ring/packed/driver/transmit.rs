@@ -111,25 +111,23 @@ impl<H: Header> PackedTransmit<H> {
         unsafe {
             entry.fill_groups(packets, places, first, keys, &mut done, &mut bytes, &mut word)
         };
-        if done == 0 {
-            // SAFETY: at least one packet stands there, which is moved out if it is posted.
-            let head = unsafe { entry.fill(packets, &mut places[0], first, keys[0], &mut bytes) };
-            let Some(head) = head else { return (0, 0) };
-            (word, done) = (head, 1);
-        }
         while done < keys.len() {
             // SAFETY: `done < count`: as many packets stand there, and places lie in the ring. One that is
             // posted is moved once, `done` growing.
-            let filled = unsafe {
+            let (slot, filled) = unsafe {
                 let slot = first.add(done);
-                let word =
-                    entry.fill(packets.add(done), &mut places[done], slot, keys[done], &mut bytes);
-                word.map(|word| slot.set_word(word))
+                let place = &mut places[done];
+                (slot, entry.fill(packets.add(done), place, slot, keys[done], &mut bytes))
             };
-            if filled.is_none() {
-                break;
+            match filled {
+                None => break,
+                Some(filled) if done == 0 => word = filled,
+                Some(filled) => slot.set_word(filled),
             }
             done += 1;
+        }
+        if done == 0 {
+            return (0, 0);
         }
         first.publish(word);
         // SAFETY: `done` packets were moved into the next places.
@@ -233,11 +231,12 @@ impl<H: Header> PackedTransmit<H> {
         unsafe { self.give_back(done) }
     }
 
-    /// Frees the `count` oldest packets, as far as they lie side by side; how many.
+    /// Frees the `count` oldest packets, as far as they lie side by side; how many. Out of line, because two call it,
+    /// once a run.
     ///
     /// # Safety
     /// At least as many must be outstanding.
-    #[inline]
+    #[inline(never)]
     unsafe fn give_back(&mut self, count: usize) -> usize {
         // SAFETY: as many are outstanding.
         let packets = unsafe { self.window.oldest(count) }.packets;

@@ -229,11 +229,12 @@ impl<H: Header> SplitTransmit<H> {
         unsafe { self.give_back(done) }
     }
 
-    /// Frees the `count` oldest packets, as far as they lie side by side; how many.
+    /// Frees the `count` oldest packets, as far as they lie side by side; how many. Out of line, because two call it,
+    /// once a run.
     ///
     /// # Safety
     /// At least as many must be outstanding.
-    #[inline]
+    #[inline(never)]
     unsafe fn give_back(&mut self, count: usize) -> usize {
         // SAFETY: as many are outstanding.
         let packets = unsafe { self.window.oldest(count) }.packets;
