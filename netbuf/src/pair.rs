@@ -114,6 +114,24 @@ impl Pair {
         core::array::from_fn(|at| Self::new([words[2 * at], words[2 * at + 1]]))
     }
 
+    /// Words from two places.
+    ///
+    /// # Safety
+    /// Both must be valid for reads and aligned.
+    #[inline(always)]
+    pub unsafe fn read_apart(first: *const u64, second: *const u64) -> Self {
+        // SAFETY: the caller's promise. (Loads of halves: else each goes through a register of its own.)
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let first = simd::_mm_load_sd(first.cast());
+                Self(simd::_mm_castpd_si128(simd::_mm_loadh_pd(first, second.cast())))
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self([first.read(), second.read()])
+        }
+    }
+
     /// Writes the words to two places.
     ///
     /// # Safety
@@ -240,5 +258,7 @@ mod tests {
         // SAFETY: two words of ours.
         unsafe { Pair::new([3, 4]).write_apart(&raw mut one, &raw mut two) };
         assert_eq!((one, two), (3, 4));
+        // SAFETY: as above.
+        assert_eq!(unsafe { Pair::read_apart(&raw const two, &raw const one) }.words(), [4, 3]);
     }
 }

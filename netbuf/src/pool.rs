@@ -601,8 +601,9 @@ impl PlainFrom {
     /// [`more`](Self::more) of two packets.
     #[inline(always)]
     pub fn more_of_both(self, packets: &[Netbuf; 2]) -> Pair {
-        let words = packets.each_ref().map(|packet| packet.header().word.get().0);
-        Pair::new(words).minus(Pair::both(self.0.0))
+        let [one, two] = packets.each_ref().map(|packet| packet.header().word.as_ptr().cast());
+        // SAFETY: the words of two headers that are ours.
+        unsafe { Pair::read_apart(one, two) }.minus(Pair::both(self.0.0))
     }
 
     /// Less than 32,768 only if all packets that [`more`](Self::more) was asked of, and ORed to `all`, are plain (see [`Pool::is_plain`]),

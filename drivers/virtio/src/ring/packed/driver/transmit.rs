@@ -48,7 +48,7 @@ pub struct PackedTransmit<H> {
     in_order: bool,
     requests: Requests,
     /// What the largest frame is longer than the shortest.
-    span: usize,
+    span: u32,
     header: PhantomData<H>,
 }
 
@@ -78,7 +78,7 @@ impl<H: Header> PackedTransmit<H> {
             foreign: 0,
             in_order: setup.options.in_order,
             requests,
-            span: usize::from(setup.max_frame).saturating_sub(MIN_FRAME as usize),
+            span: u32::from(setup.max_frame).saturating_sub(MIN_FRAME),
             header: PhantomData,
         })
     }
@@ -290,7 +290,7 @@ struct Entry<H> {
     home: Pool,
     headroom: u16,
     /// What the largest frame is longer than the shortest.
-    span: usize,
+    span: u32,
     turn: u16,
     header: PhantomData<H>,
 }
@@ -318,7 +318,7 @@ impl<H: Header> Entry<H> {
         const HELD_BACK: [u64; 2] = [Word::of_flags(flags::AVAIL | flags::USED), 0];
         let Some(front) = self.headroom.checked_sub(H::BYTES) else { return };
         let (plain, clean) = (self.home.plain_from(SHORTEST), self.home.template(self.headroom, 0));
-        let span = u32::try_from(self.span).map_or(MOST, |span| span.min(MOST));
+        let span = self.span.min(MOST);
         let turn = Pair::both(Word::of_flags(self.turn));
         let (mut at, mut sum) = (0, Pair::both(0));
         let groups = keys.as_chunks::<GROUP>().0.iter();
@@ -393,7 +393,7 @@ impl<H: Header> Entry<H> {
         let front = packet.headroom().checked_sub(H::BYTES.into())?;
         // (Plain: the first segment is the frame.)
         let (room, len) = (packet.room(), packet.bytes().len());
-        if len.wrapping_sub(MIN_FRAME as usize) > self.span {
+        if len.wrapping_sub(MIN_FRAME as usize) > self.span as usize {
             return None;
         }
         *bytes += len as u64;

@@ -48,7 +48,7 @@ pub struct SplitTransmit<H> {
     in_order: bool,
     requests: Requests,
     /// What `max_frame` is longer than the shortest frame.
-    span: usize,
+    span: u32,
     header: PhantomData<H>,
 }
 
@@ -83,7 +83,7 @@ impl<H: Header> SplitTransmit<H> {
             foreign: 0,
             in_order: setup.options.in_order,
             requests,
-            span: usize::from(setup.max_frame).saturating_sub(MIN_FRAME as usize),
+            span: u32::from(setup.max_frame).saturating_sub(MIN_FRAME),
             header: PhantomData,
         })
     }
@@ -104,8 +104,8 @@ impl<H: Header> SplitTransmit<H> {
         let (mut done, mut bytes) = (0, 0);
         if let Some(front) = home.headroom().checked_sub(H::BYTES) {
             // (`plain` proves nothing above `MOST`.)
-            let span = u32::try_from(span).map_or(MOST, |span| span.min(MOST));
-            let wanted = Wanted { plain: home.plain_from(SHORTEST), clean, front, span };
+            let plain = home.plain_from(SHORTEST);
+            let wanted = Wanted { plain, clean, front, span: span.min(MOST) };
             // SAFETY: `count` packets stand there, of which the posted ones are not touched below; the keys'
             // lower halves are ids of the ring's.
             (done, bytes) = unsafe { post_groups::<H>(&self.ring, &wanted, packets, keys, places) };
@@ -120,7 +120,7 @@ impl<H: Header> SplitTransmit<H> {
             let Some(front) = packet.headroom().checked_sub(H::BYTES.into()) else { break };
             // (Plain: the first segment is the frame.)
             let (room, len) = (packet.room(), packet.bytes().len());
-            if len.wrapping_sub(MIN_FRAME as usize) > span {
+            if len.wrapping_sub(MIN_FRAME as usize) > span as usize {
                 break;
             }
             bytes += len as u64;
