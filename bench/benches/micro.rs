@@ -7,12 +7,15 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use bench::edits::{
+    measured_checksum, measured_swap, measured_write, partial_burst, verify_checksums,
+};
 use bench::frames;
 use bench::gates::new_pool;
 use bench::guest::same_packets;
 use bench::pair::{Halves, Pair};
-use bench::versus::traffic::{Flows, internet_checksum, swap_addresses};
-use criterion::{Criterion, criterion_group, criterion_main};
+use bench::versus::traffic::{Flows, looks_right};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use netbuf::{BURST, Burst, Pool, free_burst};
 use netdev::QueueCounters;
 
@@ -77,32 +80,43 @@ fn rings(criterion: &mut Criterion) {
 fn headers(criterion: &mut Criterion) {
     let pool = new_pool(256);
     let mut burst = test_burst(&pool, 64);
+    let mut swaps = 0u64;
     criterion.bench_function("headers: swap addresses", |bencher| {
         bencher.iter(|| {
-            for packet in black_box(&mut burst) {
-                swap_addresses(packet.bytes_mut());
-            }
+            measured_swap(black_box(&mut burst));
+            swaps += 1;
         });
     });
+    if !swaps.is_multiple_of(2) {
+        measured_swap(&mut burst);
+    }
+    same_packets(&burst, numbers(), 64);
     free_burst(&mut burst);
     let mut flows = Flows::new(64);
     criterion.bench_function("headers: allocate, write Ethernet, IPv4 and UDP, free", |bencher| {
         bencher.iter(|| {
-            pool.alloc_burst(&mut burst, BURST);
-            for packet in &mut burst {
-                black_box(flows.write(packet));
-            }
             free_burst(black_box(&mut burst));
+            pool.alloc_burst(&mut burst, BURST);
+            measured_write(&mut flows, &mut burst);
         });
     });
+    assert_eq!(burst.len(), BURST);
+    assert!(burst.iter().all(|packet| looks_right(packet.bytes(), 64)));
+    free_burst(&mut burst);
 }
 
+/// Each call needs a partial checksum, so that only it is timed.
 fn checksum(criterion: &mut Criterion) {
-    for len in [20, 1460] {
-        let bytes = frames::frame(7, len);
-        criterion.bench_function(&format!("checksum: {len} bytes"), |bencher| {
-            bencher.iter(|| internet_checksum(black_box(&bytes)));
+    let pool = new_pool(256);
+    for size in [64, 1494] {
+        let name = format!("checksum: complete partial ones, {size} B frames");
+        criterion.bench_function(&name, |bencher| {
+            let burst = || partial_burst(&pool, size, 0);
+            bencher.iter_batched_ref(burst, measured_checksum, BatchSize::PerIteration);
         });
+        let mut burst = partial_burst(&pool, size, 7);
+        measured_checksum(&mut burst);
+        verify_checksums(&burst, 7);
     }
 }
 

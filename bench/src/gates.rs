@@ -62,7 +62,7 @@ pub const PACKETS: u64 = ROUNDS as u64 * PER_BURST as u64;
 
 /// All gates.
 pub fn all() -> impl Iterator<Item = &'static Gate> {
-    GATES.iter().chain(crate::generator::GATES)
+    GATES.iter().chain(crate::edits::GATES).chain(crate::generator::GATES)
 }
 
 /// Those of pool and rings.
@@ -103,17 +103,17 @@ const GATES: &[Gate] = &[
         "packed, driver half: transmit, publish, reclaim",
         packed_driver_transmit_rounds,
     ),
-    Gate::new(
-        "packed-device-receive",
-        "measured_packed_device_receive",
-        "packed, device half: parse, check, copy in, return",
-        packed_device_receive_rounds,
+    PACKED_DEVICE_RECEIVE,
+    PACKED_DEVICE_RECEIVE.without(
+        "copy",
+        "packed-device-receive-without-copy",
+        "the same less the copy",
     ),
-    Gate::new(
-        "packed-device-transmit",
-        "measured_packed_device_transmit",
-        "packed, device half: parse, check, copy out, return, free",
-        packed_device_transmit_rounds,
+    PACKED_DEVICE_TRANSMIT,
+    PACKED_DEVICE_TRANSMIT.without(
+        "copy",
+        "packed-device-transmit-without-copy",
+        "the same less the copy",
     ),
 ];
 
@@ -131,6 +131,20 @@ const DEVICE_TRANSMIT: Gate = Gate::new(
     device_transmit_rounds,
 );
 
+const PACKED_DEVICE_RECEIVE: Gate = Gate::new(
+    "packed-device-receive",
+    "measured_packed_device_receive",
+    "packed, device half: parse, check, copy in, return",
+    packed_device_receive_rounds,
+);
+
+const PACKED_DEVICE_TRANSMIT: Gate = Gate::new(
+    "packed-device-transmit",
+    "measured_packed_device_transmit",
+    "packed, device half: parse, check, copy out, return, free",
+    packed_device_transmit_rounds,
+);
+
 /// A pool as the benchmarks use it.
 pub fn new_pool(buffers: usize) -> Pool {
     let config = PoolConfig { buffers, ..PoolConfig::default() };
@@ -142,7 +156,8 @@ pub fn new_pool(buffers: usize) -> Pool {
 
 const OPTIONS: DeviceOptions = DeviceOptions { ring: RingOptions::EVENT_IDX, max_frame: 2048 };
 
-fn numbers(round: u32) -> std::ops::Range<u32> {
+/// The numbers of the frames of a round.
+pub(crate) fn numbers(round: u32) -> std::ops::Range<u32> {
     let burst = u32::from(PER_BURST);
     round * burst..(round + 1) * burst
 }
@@ -397,7 +412,8 @@ fn packed_device_transmit_rounds() {
     assert_eq!((sent.snapshot().packets, pair.host_pool.available()), (PACKETS, 2048));
 }
 
-fn test_burst(pool: &Pool, round: u32) -> Burst {
+/// The frames of a round.
+pub(crate) fn test_burst(pool: &Pool, round: u32) -> Burst {
     let frames = numbers(round).map(|number| frames::frame(number, FRAME));
     frames.map(|frame| pool.copy_from(&frame).expect("enough buffers")).collect()
 }

@@ -12,6 +12,7 @@
 pub mod callgrind;
 pub mod ceiling;
 pub mod cycles;
+pub mod edits;
 pub mod environment;
 pub mod figures;
 pub mod frames;

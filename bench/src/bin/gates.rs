@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bench::callgrind;
 use bench::environment::Environment;
 use bench::gates::{FRAME, Gate, PACKETS, all};
-use bench::record::Record;
+use bench::record::{Record, Verdict};
 use clap::Parser;
 
 /// Instructions per packet under callgrind, against the limits in bench/gates.json.
@@ -49,6 +49,14 @@ fn measure(name: &str) -> Outcome {
     Ok(true)
 }
 
+fn said(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Good => "ok",
+        Verdict::AboveGoal => "above goal",
+        Verdict::Exceeded => "EXCEEDED",
+    }
+}
+
 fn check(options: &Options) -> Outcome {
     if cfg!(debug_assertions) {
         return Err("counts of a debug build mean nothing: use `cargo run --release`".into());
@@ -71,7 +79,7 @@ fn check(options: &Options) -> Outcome {
         return Err(format!("no gate's name contains {wanted:?}: {}", names.join(", ")).into());
     }
     println!("instructions per packet, bursts of 32 frames of {FRAME} bytes");
-    println!("{:<29}{:>9}{:>10}{:>8}  ", "gate", "now", "recorded", "limit");
+    println!("{:<36}{:>8}{:>10}{:>8}{:>6}  ", "gate", "now", "recorded", "limit", "goal");
     let mut exceeded = 0;
     for gate in selected {
         let now = count(gate)?;
@@ -79,11 +87,16 @@ fn check(options: &Options) -> Outcome {
             .gates
             .get_mut(gate.name)
             .ok_or_else(|| format!("{}: no limit for {}", path.display(), gate.name))?;
-        let verdict = if now > numbers.limit { "EXCEEDED" } else { "ok" };
-        exceeded += u32::from(now > numbers.limit);
+        let verdict = numbers.verdict(now);
+        let goal = numbers.goal.map_or_else(String::new, |goal| format!("{goal:.0}"));
+        exceeded += u32::from(verdict == Verdict::Exceeded);
         println!(
-            "{:<29}{now:>9.2}{:>10.2}{:>8.1}  {verdict:<10}{}",
-            gate.name, numbers.recorded, numbers.limit, gate.what
+            "{:<36}{now:>8.2}{:>10.2}{:>8.1}{goal:>6}  {:<12}{}",
+            gate.name,
+            numbers.recorded,
+            numbers.enforced(),
+            said(verdict),
+            gate.what
         );
         numbers.recorded = (now * 100.0).round() / 100.0;
     }

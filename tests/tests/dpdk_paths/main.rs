@@ -16,9 +16,12 @@ use rig::{Rig, Setup};
 
 const SIZES: [usize; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 
-/// What our rings must be able to do in each role. The rest of a path is not offered, and both sides fall back.
-const ABLE: [(Role, RingFeatures); 2] =
-    [(Role::BackEnd, RingFeatures::empty()), (Role::FrontEnd, RingFeatures::empty())];
+/// What our rings must be able to do in each role. Of a path that needs more the rest is not offered, and both sides fall
+/// back.
+const ABLE: [(Role, RingFeatures); 2] = [(Role::BackEnd, PATHS_NEED), (Role::FrontEnd, PATHS_NEED)];
+
+/// What the ten paths need.
+const PATHS_NEED: RingFeatures = RingFeatures::IN_ORDER.union(RingFeatures::MERGEABLE);
 
 /// `few` sizes, others for each `number`, or all of them.
 fn sizes(number: usize, few: usize) -> Vec<usize> {
