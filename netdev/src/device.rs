@@ -1,4 +1,4 @@
-//! Life cycle and controls: a device before start, a port after it.
+//! Life cycle: a device before start, a port after it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -6,7 +6,7 @@ use core::fmt;
 
 use netbuf::Pool;
 
-use crate::{Config, Info, MacAddress, RxQueue, StartError, TxQueue};
+use crate::{Config, Control, Info, RxQueue, StartError, TxQueue};
 
 /// A network device that is not running.
 pub trait Device {
@@ -50,6 +50,15 @@ impl Port {
     pub fn stop(self) -> Box<dyn Device> {
         self.control.stop(self.rx, self.tx)
     }
+
+    /// Stops the device and starts it again, with this or another configuration: what a device needs that
+    /// [asks for it](Control::needs_reset). What controls had set is to be set again.
+    ///
+    /// # Errors
+    /// As [`Device::start`].
+    pub fn restart(self, config: &Config, pool: &Pool) -> Result<Self, StartError> {
+        self.stop().start(config, pool)
+    }
 }
 
 impl fmt::Debug for Port {
@@ -60,71 +69,4 @@ impl fmt::Debug for Port {
             .field("tx", &self.tx.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The state of the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Whether frames can pass.
-    pub up: bool,
-    /// Mbit/s, where the device knows.
-    pub speed: Option<u32>,
-}
-
-/// The device or driver cannot do what a control call asked; nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsupported(
-    /// What is not supported, as words for a message.
-    pub &'static str,
-);
-
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this port does not support {}", self.0)
-    }
-}
-
-impl core::error::Error for Unsupported {}
-
-/// The controls of a running port. Off the packet path: these may be slow.
-pub trait Control {
-    /// The link's state, read now.
-    fn link(&mut self) -> Link;
-
-    /// The port's own address.
-    fn mac(&self) -> MacAddress;
-
-    /// Changes the port's own address.
-    ///
-    /// # Errors
-    /// [`Unsupported`] where the device has a fixed one.
-    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
-        let _ = mac;
-        Err(Unsupported("changing the MAC address"))
-    }
-
-    /// Receives frames for any destination, or no longer.
-    ///
-    /// # Errors
-    /// [`Unsupported`] where the device cannot switch.
-    fn set_promiscuous(&mut self, on: bool) -> Result<(), Unsupported> {
-        let _ = on;
-        Err(Unsupported("switching promiscuous mode"))
-    }
-
-    /// Receives frames for any multicast destination, or no longer.
-    ///
-    /// # Errors
-    /// [`Unsupported`] where the device cannot switch.
-    fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
-        let _ = on;
-        Err(Unsupported("switching all-multicast mode"))
-    }
-
-    /// Stops the device and takes back what it was started with; called by [`Port::stop`].
-    fn stop(
-        self: Box<Self>,
-        rx: Vec<Box<dyn RxQueue>>,
-        tx: Vec<Box<dyn TxQueue>>,
-    ) -> Box<dyn Device>;
 }

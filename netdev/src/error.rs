@@ -53,6 +53,13 @@ pub enum StartFailure {
         /// Most that are possible; 0: the device is driven from one core.
         max: u16,
     },
+    /// More transmit queues than receive queues, of a device that has them in pairs.
+    QueuePairs {
+        /// Receive queues asked for.
+        rx: u16,
+        /// Transmit queues asked for.
+        tx: u16,
+    },
     /// A ring size that the device cannot take.
     RingSize {
         /// Entries asked for.
@@ -110,6 +117,10 @@ impl fmt::Display for StartFailure {
                     "{asked} lanes were asked for; the device can be taken apart into 1 to {max}"
                 )
             }
+            Self::QueuePairs { rx, tx } => write!(
+                f,
+                "{rx} receive and {tx} transmit queues were asked for; the device has them in pairs and receives on each"
+            ),
             Self::RingSize { asked, min, max } => write!(
                 f,
                 "a ring of {asked} entries was asked for; a power of two from {min} to {max} is possible"

@@ -28,6 +28,10 @@ bitflags! {
         const TX_CHAINS = 1 << 7;
         /// Receives frames larger than a buffer, as chains.
         const RX_CHAINS = 1 << 8;
+        /// Delivers, of frames with a VLAN tag, only those of VLANs that `Control::set_vlan` lets pass.
+        const RX_VLAN_FILTER = 1 << 9;
+        /// Spreads received packets over the queues as `Control::set_rss` says.
+        const RX_RSS = 1 << 10;
     }
 }
 

@@ -12,7 +12,7 @@ use core::cell::Cell;
 use netbuf::Pool;
 
 use crate::{
-    Config, Control, Device, Info, Link, MacAddress, Port, RxQueue, StartError, TxQueue,
+    Config, Control, Device, Info, Link, MacAddress, Port, Rss, RxQueue, StartError, TxQueue,
     Unsupported,
 };
 
@@ -94,8 +94,32 @@ impl<L: Layer> Control for LayeredControl<L> {
         self.inner.link()
     }
 
+    fn needs_reset(&mut self) -> bool {
+        self.inner.needs_reset()
+    }
+
     fn mac(&self) -> MacAddress {
         self.inner.mac()
+    }
+
+    fn set_mac_filter(
+        &mut self,
+        unicast: &[MacAddress],
+        multicast: &[MacAddress],
+    ) -> Result<(), Unsupported> {
+        self.inner.set_mac_filter(unicast, multicast)
+    }
+
+    fn set_vlan(&mut self, id: u16, pass: bool) -> Result<(), Unsupported> {
+        self.inner.set_vlan(id, pass)
+    }
+
+    fn announced(&mut self) -> Result<(), Unsupported> {
+        self.inner.announced()
+    }
+
+    fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
+        self.inner.set_rss(rss)
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {

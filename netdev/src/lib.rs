@@ -23,6 +23,7 @@ pub mod trace;
 pub mod unikraft;
 
 mod config;
+mod control;
 mod counters;
 mod device;
 mod error;
@@ -32,8 +33,9 @@ mod mac;
 mod queue;
 
 pub use config::Config;
+pub use control::{Control, Link, Rss, Unsupported};
 pub use counters::{DropCause, Drops, QueueCounters, QueueStats};
-pub use device::{Control, Device, Link, Port, Unsupported};
+pub use device::{Device, Port};
 pub use error::{StartError, StartFailure};
 pub use info::{Info, Offloads, RingFeatures, RingFormat, RingLimits};
 pub use layer::{TimeSource, call_counter};

@@ -181,7 +181,7 @@ impl Loopback {
 
 impl Control for Loopback {
     fn link(&mut self) -> Link {
-        Link { up: !self.peer.rings.borrow().is_empty(), speed: None }
+        Link { up: !self.peer.rings.borrow().is_empty(), speed: None, announce: false }
     }
 
     fn mac(&self) -> MacAddress {

@@ -93,7 +93,7 @@ impl TxQueue for Queue {
 
 impl Control for Discard {
     fn link(&mut self) -> Link {
-        Link { up: true, speed: None }
+        Link { up: true, speed: None, announce: false }
     }
 
     fn mac(&self) -> MacAddress {

@@ -227,7 +227,11 @@ impl Control for Controls {
     fn link(&mut self) -> Link {
         let shared = &mut *self.shared.borrow_mut();
         let _ = shared.control();
-        Link { up: shared.session.as_ref().is_some_and(|session| session.is_up()), speed: None }
+        Link {
+            up: shared.session.as_ref().is_some_and(|session| session.is_up()),
+            speed: None,
+            announce: false,
+        }
     }
 
     fn mac(&self) -> MacAddress {

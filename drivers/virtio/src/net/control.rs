@@ -27,7 +27,7 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
             && !status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
         let stated = self.negotiated.features.contains(Features::STATUS);
         let up = alive && (!stated || read_link_up(&self.device.transport).unwrap_or(false));
-        Link { up, speed: None }
+        Link { up, speed: None, announce: false }
     }
 
     fn mac(&self) -> MacAddress {
