@@ -53,15 +53,42 @@ fn runs(path: Path, role: Role, number: usize) {
             path.words()
         ));
     }
+    match path.stays_faulty(role) {
+        false => everything(&mut rig, number),
+        true => everything_with_fresh_buffers(&mut rig, number),
+    }
+    rig.finish();
+}
+
+/// Every mode, then after each side's restart a loop.
+fn everything(rig: &mut Rig, number: usize) {
     for size in sizes(number, 2) {
         rig.loops(size);
     }
     rig.receives();
     rig.transmits(&sizes(number + 2, 2));
     for size in sizes(number + 3, 1) {
-        rig.restarts(size);
+        rig.restart_testpmd();
+        rig.loops(size);
+        if rig.restart_ours() {
+            rig.loops(size);
+        }
     }
-    rig.finish();
+}
+
+/// The same, with the restarts before testpmd sends anything ([`Path::stays_faulty`]).
+fn everything_with_fresh_buffers(rig: &mut Rig, number: usize) {
+    for size in sizes(number + 3, 1) {
+        rig.is_counted(size);
+        rig.restart_testpmd();
+        rig.is_counted(size);
+        rig.restart_ours();
+    }
+    for size in sizes(number, 2) {
+        rig.loops(size);
+    }
+    rig.receives();
+    rig.transmits(&sizes(number + 2, 2));
 }
 
 /// The paths of one half of the table, in both roles.

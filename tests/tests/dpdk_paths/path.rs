@@ -1,5 +1,6 @@
 //! The ten ring paths of DPDK's virtio driver, and what each means for the two sides.
 
+use barewire::ports::Role;
 use netdev::{Config, RingFeatures, RingFormat};
 
 /// Feature bits (virtio 1.2, 5.1.3 and 6): `VIRTIO_NET_F_MRG_RXBUF`, `VIRTIO_F_RING_PACKED`, `VIRTIO_F_IN_ORDER`.
@@ -91,6 +92,13 @@ impl Path {
             Self { mergeable: true, .. } => "using mergeable buffer Rx path",
             Self { .. } => "using standard Rx path",
         }
+    }
+
+    /// Whether DPDK's driver misreads after a restart what it receives into buffers from which it had sent before. (Its
+    /// vectorized receive path for packed rings takes them as they are when it starts, moves no packet's beginning back
+    /// to where frames begin, and hands out frames with the last one's header in front.)
+    pub(crate) fn stays_faulty(self, ours: Role) -> bool {
+        self.packed && self.vectorized && ours == Role::BackEnd
     }
 
     /// Whether this machine's processor has what DPDK's driver needs for it.

@@ -5,6 +5,7 @@ use crate::ours::Ours;
 use crate::path::Path;
 use barewire::ports::{PortSpec, Role};
 use bench::frames::frame;
+use bench::versus::side::Side;
 use bench::versus::testpmd::{Launch, Testpmd};
 use bench::versus::traffic::swap_addresses;
 use end_to_end::scratch::Scratch;
@@ -201,20 +202,49 @@ impl Rig {
         }
     }
 
-    /// testpmd stops its port and starts it again, then we do.
-    pub(crate) fn restarts(&mut self, size: usize) {
+    /// We send, and testpmd counts what it receives and drops it.
+    pub(crate) fn is_counted(&mut self, size: usize) {
+        self.begin("set portlist 0\nset fwd rxonly\nstart");
+        let before = self.received();
+        let all = self.next_frames(size);
+        let mut sent = 0;
+        self.wait("testpmd to count what it received", |rig| {
+            sent += rig.ours.send(&all[sent..]);
+            if sent < all.len() {
+                return Err(format!("{sent} of {} were sent", all.len()));
+            }
+            let counted = rig.received() - before;
+            let progress = format!("{counted} of {} were counted", all.len());
+            if counted == all.len() as u64 { Ok(()) } else { Err(progress) }
+        });
+        self.assert_silence();
+        self.end();
+    }
+
+    /// Frames that testpmd's port has received.
+    fn received(&mut self) -> u64 {
+        let testpmd = &mut self.testpmd;
+        let account = self.ours.poll_during(|| testpmd.account());
+        account.unwrap_or_else(|error| panic!("{error}")).received
+    }
+
+    /// testpmd stops its port and starts it again.
+    pub(crate) fn restart_testpmd(&mut self) {
         let done = |line: &str| line.trim_end() == "Done";
         for command in ["port stop 0", "port start 0"] {
             let testpmd = &mut self.testpmd;
             let said = self.ours.poll_during(|| testpmd.ask(command, done));
             said.unwrap_or_else(|error| panic!("{command}: {error}"));
         }
-        self.loops(size);
+    }
+
+    /// We stop our port and start it again, where the other side comes back; whether it does.
+    pub(crate) fn restart_ours(&mut self) -> bool {
         if self.restartable {
             self.ours.restart();
             self.await_links();
-            self.loops(size);
         }
+        self.restartable
     }
 
     /// Until both sides say that they are joined. DPDK's driver begins its packed rings anew when a back end comes again,
