@@ -61,8 +61,20 @@ const _: () = assert!(PER_BURST as usize == BURST);
 pub const PACKETS: u64 = ROUNDS as u64 * PER_BURST as u64;
 
 /// All gates.
+#[cfg(not(barewire_unchecked))]
 pub fn all() -> impl Iterator<Item = &'static Gate> {
     GATES.iter().chain(crate::edits::GATES).chain(crate::generator::GATES)
+}
+
+/// All gates that need no platform.
+#[cfg(barewire_unchecked)]
+pub fn all() -> impl Iterator<Item = &'static Gate> {
+    GATES.iter()
+}
+
+/// Those of a ring's halves: what reads what a peer wrote.
+pub fn halves() -> impl Iterator<Item = &'static Gate> {
+    GATES.iter().filter(|gate| gate.name.contains("driver-") || gate.name.contains("device-"))
 }
 
 /// Those of pool and rings.

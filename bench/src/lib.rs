@@ -9,17 +9,26 @@
 //!
 //! Deliberately absent: any assertion on wall time. Each benchmark verifies what it did.
 
+//! [`twin`] is this crate again, with ring halves that believe their peer: only what needs no platform is in it.
+
 pub mod callgrind;
+#[cfg(not(barewire_unchecked))]
 pub mod ceiling;
+#[cfg(not(barewire_unchecked))]
 pub mod cycles;
+#[cfg(not(barewire_unchecked))]
 pub mod edits;
 pub mod environment;
+#[cfg(not(barewire_unchecked))]
 pub mod figures;
 pub mod frames;
 pub mod gates;
+#[cfg(not(barewire_unchecked))]
 pub mod generator;
 pub mod guest;
 pub mod pair;
 pub mod record;
 pub mod statistics;
+pub mod twin;
+#[cfg(not(barewire_unchecked))]
 pub mod versus;

@@ -18,6 +18,9 @@ pub struct Numbers {
     pub goal: Option<f64>,
     /// What was counted when the file was last recorded.
     pub recorded: f64,
+    /// The same of the twin that believes its peer ([`twin`](crate::twin)): of ring halves only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<f64>,
 }
 
 /// What a count is, beside a gate's numbers.
@@ -152,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_goal_that_was_reached_is_a_limit() {
-        let numbers = |recorded| Numbers { limit: 33.0, goal: Some(30.0), recorded };
+        let numbers =
+            |recorded| Numbers { limit: 33.0, goal: Some(30.0), recorded, unchecked: None };
         let verdicts =
             |recorded| [29.0, 30.0, 30.1, 33.1].map(|now| numbers(recorded).verdict(now));
         use Verdict::{AboveGoal, Exceeded, Good};

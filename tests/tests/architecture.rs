@@ -350,3 +350,28 @@ fn every_file_says_what_it_is() {
         sources().into_iter().filter(|path| !read(path).starts_with("//!")).collect();
     assert!(silent.is_empty(), "files that do not open with `//!`: {silent:?}");
 }
+
+/// The build that believes what a peer writes (`drivers/virtio/src/checks.rs`) is a benchmark's: neither platform compiles
+/// with it, and nothing in the workspace asks for it but that benchmark.
+#[test]
+fn checks_are_never_left_out_of_a_product() {
+    let word = ["barewire", "unchecked"].join("_");
+    let refusal = format!("#[cfg({word})]\ncompile_error!(");
+    for platform in ["plat/kvm/src/lib.rs", "plat/linux/src/lib.rs"] {
+        let text = fs::read_to_string(workspace().join(platform)).expect("a platform");
+        assert!(text.contains(&refusal), "{platform} compiles without checks");
+    }
+    let asks = |file: &PathBuf| {
+        let text = read(file);
+        text.contains(&format!("--cfg {word}")) || text.contains(&format!("rustc-cfg={word}"))
+    };
+    let builders = [".cargo/config.toml", ".ci/run", "tools/run/runner.sh", "tools/setup"];
+    let builders = builders.into_iter().map(|file| workspace().join(file));
+    let asking: Vec<_> = sources().into_iter().chain(builders).filter(asks).collect();
+    let allowed = ["bench/src/twin.rs", "drivers/virtio/src/checks.rs"];
+    assert!(
+        asking.iter().all(|file| allowed.iter().any(|allowed| file.ends_with(allowed))),
+        "{asking:?} ask for it; allowed: {allowed:?}"
+    );
+    assert_eq!(asking.len(), allowed.len());
+}

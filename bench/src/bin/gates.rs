@@ -1,11 +1,13 @@
 //! Counts the instructions per packet of each measured function, and fails where one exceeds its limit.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use bench::callgrind;
 use bench::environment::Environment;
-use bench::gates::{FRAME, Gate, PACKETS, all};
+use bench::gates::{FRAME, Gate, PACKETS, all, halves};
 use bench::record::{Record, Verdict};
+use bench::twin;
 use clap::Parser;
 
 /// Instructions per packet under callgrind, against the limits in bench/gates.json.
@@ -17,6 +19,9 @@ struct Options {
     /// Say so and succeed where valgrind is not installed, instead of failing
     #[arg(long)]
     skip_without_valgrind: bool,
+    /// Count ring halves that believe their peer as well, which takes a build of its own; what the checks cost
+    #[arg(long)]
+    twin: bool,
     /// Only the gates whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -81,8 +86,9 @@ fn check(options: &Options) -> Outcome {
     println!("instructions per packet, bursts of 32 frames of {FRAME} bytes");
     println!("{:<36}{:>8}{:>10}{:>8}{:>6}  ", "gate", "now", "recorded", "limit", "goal");
     let mut exceeded = 0;
-    for gate in selected {
-        let now = count(gate)?;
+    let program = std::env::current_exe()?;
+    for &gate in &selected {
+        let now = count(&program, gate)?;
         let numbers = record
             .gates
             .get_mut(gate.name)
@@ -100,6 +106,9 @@ fn check(options: &Options) -> Outcome {
         );
         numbers.recorded = (now * 100.0).round() / 100.0;
     }
+    if options.twin {
+        print_twin(&selected, &mut record)?;
+    }
     if options.record {
         // (Instructions of this program, whatever kernel it runs on.)
         record.environment = Environment { kernel: String::new(), ..Environment::here() };
@@ -115,12 +124,25 @@ fn check(options: &Options) -> Outcome {
     Ok(exceeded == 0)
 }
 
+/// Counts the twin's halves, and prints them beside those of the product.
+fn print_twin(selected: &[&Gate], record: &mut Record) -> Result<(), Box<dyn std::error::Error>> {
+    let program = twin::build()?;
+    println!("\n{:<36}{:>8}{:>11}{:>8}", "what checks cost", "with", "without", "cost");
+    for gate in halves().filter(|half| selected.iter().any(|gate| gate.name == half.name)) {
+        let Some(numbers) = record.gates.get_mut(gate.name) else { continue };
+        let without = count(&program, gate)?;
+        let cost = numbers.recorded - without;
+        println!("{:<36}{:>8.2}{without:>11.2}{cost:>8.2}", gate.name, numbers.recorded);
+        numbers.unchecked = Some((without * 100.0).round() / 100.0);
+    }
+    Ok(())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn count(gate: &Gate) -> Result<f64, Box<dyn std::error::Error>> {
-    let program = std::env::current_exe()?;
-    let total = callgrind::count(&program, &["--measure", gate.name], gate.function)?;
+fn count(program: &Path, gate: &Gate) -> Result<f64, Box<dyn std::error::Error>> {
+    let total = callgrind::count(program, &["--measure", gate.name], gate.function)?;
     let less = match gate.less {
-        Some(name) => count(all().find(|gate| gate.name == name).ok_or("no such gate")?)?,
+        Some(name) => count(program, all().find(|gate| gate.name == name).ok_or("no such gate")?)?,
         None => 0.0,
     };
     Ok(total as f64 / PACKETS as f64 - less)

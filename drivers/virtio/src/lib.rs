@@ -8,6 +8,7 @@ extern crate alloc;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod checks;
 pub mod features;
 pub mod memory;
 pub mod net;

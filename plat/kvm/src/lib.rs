@@ -13,6 +13,11 @@
 #![no_std]
 #![cfg_attr(not(all(panic = "abort", not(any(test, feature = "hosted")))), allow(dead_code))]
 
+#[cfg(barewire_unchecked)]
+compile_error!(
+    "checks on what a peer wrote are never left out of a program that runs on a platform"
+);
+
 mod acpi;
 mod backtrace;
 #[cfg(all(panic = "abort", not(any(test, feature = "hosted"))))]

@@ -9,6 +9,11 @@
 //! `unsafe` stands in `region.rs` (mapping memory), `clock.rs` (reading the time stamp counter) and `sleep.rs`
 //! (polling file descriptors by number).
 
+#[cfg(barewire_unchecked)]
+compile_error!(
+    "checks on what a peer wrote are never left out of a program that runs on a platform"
+);
+
 mod affinity;
 mod clock;
 mod environment;

@@ -6,6 +6,7 @@ use netdev::Offloads;
 use super::frame::asked;
 use super::header::ASKS;
 use super::split::{HEADER_BYTES, Wide};
+use crate::checks::checked;
 use crate::memory::Nearby;
 use crate::raw::{self, Block, Class, Pair, read_once};
 
@@ -142,7 +143,7 @@ impl<'a> Received<'a> {
             }
         }
         let count = alike.excess.len();
-        if asks & ASKS != 0 {
+        if !checked(asks & ASKS == 0) {
             return self.fill_again(alike);
         }
         self.kept += count;

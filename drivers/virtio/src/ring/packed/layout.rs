@@ -52,8 +52,9 @@ impl Word {
     /// The flags' place.
     pub(super) const FLAGS: u32 = 48;
     /// What tells whether, and of which buffer, a descriptor is used.
-    pub(super) const ID_AND_TURN: u64 =
-        0xffff << Self::ID | Self::of_flags(flags::AVAIL | flags::USED);
+    pub(super) const ID_AND_TURN: u64 = 0xffff << Self::ID | Self::TURN;
+    /// What tells whether it is.
+    pub(super) const TURN: u64 = Self::of_flags(flags::AVAIL | flags::USED);
 
     #[inline]
     pub(super) const fn new(len: u32, id: u16, flags: u16) -> Self {

@@ -9,6 +9,7 @@ use netbuf::{BURST, Netbuf, Pool};
 
 use super::layout::{Slot, Word, flags};
 use crate::avx2::Quad;
+use crate::checks::checked;
 use crate::memory::Nearby;
 use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::GROUP;
@@ -122,7 +123,8 @@ pub(super) unsafe fn parse_groups(
         let excess = unsafe { &*excess.as_ptr().cast::<[Pair; GROUP]>() };
         let [offsets, lengths] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
-        if lengths > run.class.width.into() || !run.region.holds(offsets) && !run.all_hold(excess) {
+        let inside = || run.region.holds(offsets) || run.all_hold(excess);
+        if !checked(lengths <= run.class.width.into() && inside()) {
             break;
         }
         for (used, words) in used.into_iter().zip(words.as_chunks_mut::<4>().0) {
@@ -183,11 +185,11 @@ pub(super) unsafe fn match_groups(
         // SAFETY: written there.
         let offsets = unsafe { &*offsets.as_ptr().cast::<[Pair; GROUP]>() };
         let ([any_offset, room], [one, other]) = (all.words(), longer.fold().words());
-        if plain.longest(one | other) > class.width.min(MOST).into() || room > span {
+        if plain.longest(one | other) > class.width.min(MOST).into() || !checked(room <= span) {
             break;
         }
         // (An OR may reach the end of the region where none of the offsets does.)
-        if !run.region.holds(any_offset) && !run.all_hold(offsets) {
+        if !checked(run.region.holds(any_offset) || run.all_hold(offsets)) {
             break;
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)

@@ -12,6 +12,7 @@ use netbuf::{BURST, Checksum, Netbuf};
 use netdev::{Armed, DropCause, Offloads, QueueCounters};
 
 use super::{SplitRing, UsedElem, flags};
+use crate::checks::checked;
 use crate::ring::RingOptions;
 
 /// Bytes of the header in front of each frame with `VIRTIO_F_VERSION_1` (virtio 1.2, 5.1.6).
@@ -135,7 +136,7 @@ impl SplitDevice {
             self.disarm();
         }
         let ahead = self.ring.load_avail_index(Ordering::Acquire).wrapping_sub(self.at.avail);
-        if ahead > self.ring.size().get() {
+        if !checked(ahead <= self.ring.size().get()) {
             self.break_ring(counters);
             return 0;
         }

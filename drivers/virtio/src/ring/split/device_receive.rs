@@ -18,6 +18,7 @@ use super::device::{HEADER_BYTES, HEADER_LEN, SHORT_HEADER, SHORTEST, SplitDevic
 use super::layout::RawDesc;
 #[cfg(target_arch = "x86_64")]
 use super::wide;
+use crate::checks::checked;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::{Alike, GROUP, Received, Source};
@@ -192,7 +193,7 @@ pub(super) fn parse_groups(
     let groups = heads.as_chunks::<GROUP>().0.iter();
     let (mut count, mut bytes) = (0, Pair::new([0; 2]));
     for (heads, excess) in groups.zip(excess.as_chunks_mut::<GROUP>().0) {
-        if !ring.holds_all(heads) {
+        if !checked(ring.holds_all(heads)) {
             break;
         }
         let (mut all, mut sum) = (Pair::new([0; 2]), bytes);
@@ -210,8 +211,8 @@ pub(super) fn parse_groups(
         let [offsets, lengths] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
         let inside =
-            region.holds(offsets) || excess.iter().all(|more| region.holds(more.words()[0]));
-        if lengths > class.width.into() || !inside {
+            || region.holds(offsets) || excess.iter().all(|more| region.holds(more.words()[0]));
+        if !checked(lengths <= class.width.into() && inside()) {
             break;
         }
         for more in excess {

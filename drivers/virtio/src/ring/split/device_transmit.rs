@@ -18,6 +18,7 @@ use super::device::{ETHERNET_HEADER, HEADER_BYTES, HEADER_LEN, SHORTEST, SplitDe
 use super::layout::RawDesc;
 #[cfg(target_arch = "x86_64")]
 use super::wide;
+use crate::checks::checked;
 use crate::memory::{MemoryMap, Nearby};
 use crate::raw::{self, Class, Pair, prefetch};
 use crate::ring::copy_in::GROUP;
@@ -421,7 +422,7 @@ pub(super) unsafe fn match_groups(
     let groups = packets.as_chunks::<GROUP>().0.iter().zip(heads.as_chunks::<GROUP>().0);
     let (mut count, mut bytes) = (0, 0);
     for ((packets, heads), offsets) in groups.zip(offsets.as_chunks_mut::<GROUP>().0) {
-        if !ring.holds_all(heads) {
+        if !checked(ring.holds_all(heads)) {
             break;
         }
         let (mut all, mut longer, mut sum) = (Pair::new([0, 0]), 0, 0);
@@ -445,9 +446,12 @@ pub(super) unsafe fn match_groups(
         let offsets = unsafe { offsets.assume_init_ref() };
         let [any_offset, room] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
-        let inside = region.holds(any_offset)
-            || offsets.iter().all(|offset| region.holds(offset.words()[0]));
-        if plain.longest(longer) > class.width.min(MOST).into() || room > span.into() || !inside {
+        let inside = || {
+            region.holds(any_offset) || offsets.iter().all(|offset| region.holds(offset.words()[0]))
+        };
+        if plain.longest(longer) > class.width.min(MOST).into()
+            || !checked(room <= span.into() && inside())
+        {
             break;
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)

@@ -10,6 +10,7 @@ use super::device::{HEADER_BYTES, HEADER_LEN, SHORT_HEADER};
 use super::device_transmit::MOST;
 use super::layout::{RawDesc, write_heads};
 use crate::avx2::{Eight, Quad};
+use crate::checks::checked;
 use crate::memory::Nearby;
 use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::GROUP;
@@ -28,7 +29,7 @@ fn read_group(
 ) -> Option<(Pair, Quad)> {
     let eight = Eight::of(heads);
     // (The size is a power of two.)
-    if !eight.lacks(!(ring.size().get() - 1)) {
+    if !checked(eight.lacks(!(ring.size().get() - 1))) {
         return None;
     }
     let (mask, least) = (Quad::twice(Pair::new(RawDesc::MASK)), Quad::twice(least));
@@ -80,7 +81,8 @@ pub(super) fn parse_groups(
         let excess = unsafe { excess.assume_init_ref() };
         let [offsets, lengths] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
-        if lengths > class.width.into() || !region.holds(offsets) && !all_hold(region, excess) {
+        let inside = || region.holds(offsets) || all_hold(region, excess);
+        if !checked(lengths <= class.width.into() && inside()) {
             break;
         }
         for more in excess {
@@ -158,11 +160,13 @@ pub(super) unsafe fn match_groups(
         // SAFETY: written above.
         let offsets = unsafe { offsets.assume_init_ref() };
         let ([any_offset, room], [one, other]) = (all.words(), longer.fold().words());
-        if plain.longest(one | other) > class.width.min(MOST).into() || room > span.into() {
+        if plain.longest(one | other) > class.width.min(MOST).into()
+            || !checked(room <= span.into())
+        {
             break;
         }
         // (An OR may reach the end of the region where none of the offsets does.)
-        if !region.holds(any_offset) && !all_hold(region, offsets) {
+        if !checked(region.holds(any_offset) || all_hold(region, offsets)) {
             break;
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)

@@ -15,6 +15,7 @@ use super::super::layout::{PackedRing, Slot, Word, flags};
 use super::super::position;
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, new_window, place, ring_bytes};
+use crate::checks::BELIEVES;
 use crate::raw::Pair;
 use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
@@ -424,7 +425,8 @@ unsafe fn in_order(first: Slot, keys: &[u64], turn: u16) -> usize {
             // SAFETY: `done + 2 * at + 1 < keys.len()`.
             unsafe { first.add(done + 2 * at).two_words() }.xor(keys[at].xor(flags))
         }));
-        if differs & Word::ID_AND_TURN != 0 {
+        // (Whether they are used is looked at in any case.)
+        if differs & (if BELIEVES { Word::TURN } else { Word::ID_AND_TURN }) != 0 {
             break;
         }
         done += GROUP;

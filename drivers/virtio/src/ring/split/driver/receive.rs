@@ -16,6 +16,7 @@ use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, UsedElem, flags};
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place};
+use crate::checks::checked;
 use crate::raw::{Pair, prefetch};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
@@ -296,7 +297,7 @@ unsafe fn take_groups<H: Header>(
         let words = unsafe { elements.eight(done) };
         let keys = Pair::four(keys);
         let words: [Pair; 4] = core::array::from_fn(|at| words[at].minus(keys[at]));
-        if !expected.is_met(Pair::joined(words)) {
+        if !checked(expected.is_met(Pair::joined(words))) {
             break;
         }
         // SAFETY: initialised.
@@ -339,7 +340,7 @@ impl<H: Header> ReceiveRing for SplitReceive<H> {
         if pending == 0 {
             return 0;
         }
-        if usize::from(pending) > self.window.outstanding() || self.broken {
+        if !checked(usize::from(pending) <= self.window.outstanding()) || self.broken {
             return self.break_down(counters);
         }
         let before = out.len();

@@ -16,6 +16,7 @@ use super::super::layout::UsedRun;
 use super::super::{Desc, RingSize, SplitRing, flags};
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place, ring_bytes};
+use crate::checks::checked;
 use crate::raw::Pair;
 use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
@@ -190,7 +191,7 @@ impl<H: Header> SplitTransmit<H> {
     #[inline(never)]
     fn reclaim(&mut self, counters: &QueueCounters) {
         let pending = self.ring.load_used_index(Ordering::Acquire).wrapping_sub(self.used());
-        if usize::from(pending) > self.window.outstanding() || self.broken {
+        if !checked(usize::from(pending) <= self.window.outstanding()) || self.broken {
             self.break_down(counters);
             return;
         }
@@ -368,7 +369,7 @@ unsafe fn in_order(elements: &UsedRun, keys: &[u64]) -> usize {
         // SAFETY: `done + GROUP <= keys.len()`.
         let (words, keys) = (unsafe { elements.eight(done) }, Pair::four(group));
         let differs = Pair::joined(core::array::from_fn(|at| words[at].xor(keys[at])));
-        if lower_half(differs) != 0 {
+        if !checked(lower_half(differs) == 0) {
             break;
         }
         done += GROUP;
