@@ -46,6 +46,13 @@ pub enum StartFailure {
         /// Most that the device has; at least one is needed.
         max: u16,
     },
+    /// Different numbers of queues in the two directions, where a peer knows of pairs only.
+    Pairs {
+        /// Receive queues asked for.
+        rx: u16,
+        /// Transmit queues asked for.
+        tx: u16,
+    },
     /// More lanes (or fewer) than the device can be taken apart into.
     Lanes {
         /// Lanes asked for.
@@ -108,6 +115,10 @@ impl fmt::Display for StartFailure {
             Self::Queues { asked, max } => {
                 write!(f, "{asked} queues were asked for; the device has 1 to {max}")
             }
+            Self::Pairs { rx, tx } => write!(
+                f,
+                "{rx} receive and {tx} transmit queues were asked for; the device has them in pairs"
+            ),
             Self::Lanes { max: 0, .. } => {
                 f.write_str("the device can be driven from one core only")
             }

@@ -8,8 +8,9 @@
 //!   as a device that survives its peer.
 //!
 //! Nothing that a peer says or writes is trusted; what it may do wrong is [`Violation`], and costs it the
-//! connection, never us the process. Control messages are handled on the polling thread, between bursts:
-//! there is no thread, and no lock on the packet path.
+//! connection, never us the process. Control messages are handled on the polling threads, between bursts: there is no
+//! thread of our own, and nobody on the packet path waits for a lock. The back end comes apart into lanes
+//! ([`netdev::Device::split`]), one pair of queues each, that share the connection and are polled by different threads.
 //!
 //! Deliberately absent: live migration (logs, post-copy, in-flight records) and devices other than network.
 
@@ -23,6 +24,7 @@ pub mod message;
 mod monitor;
 mod request;
 mod sigbus;
+mod try_lock;
 mod violation;
 
 pub use backend::VhostUserBackend;

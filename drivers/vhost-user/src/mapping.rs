@@ -26,6 +26,12 @@ pub(crate) struct Mapping {
     guard: Option<Guard>,
 }
 
+// SAFETY: a mapping belongs to the process, and is unmapped by whichever thread drops the last table that has it; the
+// methods only read fields that never change (the guard's mark is atomic).
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
     /// Maps `size` bytes from `offset` of a file.
     ///

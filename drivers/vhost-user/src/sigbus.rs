@@ -12,7 +12,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
@@ -24,15 +24,22 @@ const CLAIMED: u8 = 1;
 const LIVE: u8 = 2;
 const BROKEN: u8 = 3;
 
-/// A registered mapping. `base` and `len` are valid in the states `LIVE` and `BROKEN`.
+/// A registered mapping. `base` and `len` are valid in the states `LIVE` and `BROKEN`, and belong together if `lives` has
+/// not changed meanwhile: slots are taken again by other threads.
 struct Slot {
     state: AtomicU8,
+    lives: AtomicUsize,
     base: AtomicUsize,
     len: AtomicUsize,
 }
 
 static TABLE: [Slot; SLOTS] = [const {
-    Slot { state: AtomicU8::new(FREE), base: AtomicUsize::new(0), len: AtomicUsize::new(0) }
+    Slot {
+        state: AtomicU8::new(FREE),
+        lives: AtomicUsize::new(0),
+        base: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+    }
 }; SLOTS];
 
 /// What handled SIGBUS before us.
@@ -53,6 +60,8 @@ impl Guard {
         let slot = TABLE.iter().find(|slot| {
             slot.state.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
         })?;
+        slot.lives.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
         slot.base.store(base.addr().get(), Ordering::Relaxed);
         slot.len.store(len, Ordering::Relaxed);
         slot.state.store(LIVE, Ordering::Release);
@@ -115,10 +124,16 @@ extern "C" fn on_fault(_signal: c_int, info: *mut libc::siginfo_t, _context: *mu
 
 /// Puts zeroed memory in the place of the mapping, if `address` lies in it.
 fn replace(slot: &Slot, address: usize) -> bool {
+    let lives = slot.lives.load(Ordering::Acquire);
     if !matches!(slot.state.load(Ordering::Acquire), LIVE | BROKEN) {
         return false;
     }
     let (base, len) = (slot.base.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
+    fence(Ordering::Acquire);
+    if slot.lives.load(Ordering::Relaxed) != lives {
+        // Another mapping's by now, which is not the one that was touched: that is registered as long as it is used.
+        return false;
+    }
     if address.wrapping_sub(base) >= len {
         return false;
     }
@@ -126,7 +141,8 @@ fn replace(slot: &Slot, address: usize) -> bool {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let at = std::ptr::with_exposed_provenance_mut(base);
     // SAFETY: the range is a live registration: a mapping that its owner allows to be replaced, of whole pages
-    // (see `Guard::register`). Its owner is the thread that faulted, so it is not being unmapped meanwhile.
+    // (see `Guard::register`). Whoever touches it holds its owner, so it is not being unmapped meanwhile. Several threads
+    // may fault in it at once; each puts zeroes there.
     let replaced = unsafe { mmap_anonymous(at, len, protection, flags) }.is_ok();
     if replaced {
         slot.state.store(BROKEN, Ordering::Relaxed);

@@ -7,12 +7,12 @@ mod user;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use netdev::{Burst, Device, Pool, Port, RingFormat};
+use netdev::{Burst, Config, Device, Pool, Port, RingFormat};
 use support::{frame, pool, socket_path};
-use user::{User, in_format};
+use user::{FORMATS, User, in_format};
 use vhost_user::VhostUserBackend;
 
 /// testpmd needs a second or two to start, more on a busy machine.
@@ -26,11 +26,17 @@ struct Testpmd(Child);
 
 impl Testpmd {
     fn start(device: &str) -> Self {
+        Self::with_queues(device, 1)
+    }
+
+    /// What it gets from a queue it sends back into the one of the same number.
+    fn with_queues(device: &str, pairs: u16) -> Self {
         let prefix = format!("bw{}", std::process::id());
         let child = Command::new("dpdk-testpmd")
             .args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "--lcores", "0,1"])
             .args(["--file-prefix", &prefix, "--vdev", device])
             .args(["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=8192"])
+            .args([format!("--rxq={pairs}"), format!("--txq={pairs}")])
             // It runs until its standard input has a line.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -60,30 +66,30 @@ fn installed() -> bool {
     found
 }
 
-/// Sends `count` frames, few at a time, and compares what comes back.
-fn echo(port: &mut Port, pool: &Pool, count: usize) {
+/// Sends `count` frames into a queue, few at a time, and compares what comes back to the one of the same number.
+fn echo(port: &mut Port, queue: usize, pool: &Pool, count: usize) {
     let mut idle = Burst::new();
     let deadline = Instant::now() + START;
     while !port.control.link().up {
         assert!(Instant::now() < deadline, "testpmd did not bring the link up");
-        port.rx[0].rx_burst(&mut idle);
+        port.rx[queue].rx_burst(&mut idle);
         idle.clear();
     }
     // The first frames may be lost while its other ring starts, or come from before: they carry another mark.
-    let probe = vec![0xee; 60];
+    let probe = vec![0xee; 60 + queue];
     let deadline = Instant::now() + START;
     let mut seen = false;
     while !seen {
         assert!(Instant::now() < deadline, "testpmd sends nothing back");
         idle.extend(pool.copy_from(&probe));
-        port.tx[0].tx_burst(&mut idle);
+        port.tx[queue].tx_burst(&mut idle);
         idle.clear();
         std::thread::sleep(Duration::from_millis(1));
-        port.rx[0].rx_burst(&mut idle);
+        port.rx[queue].rx_burst(&mut idle);
         seen = idle.iter().any(|packet| packet.bytes() == probe);
         idle.clear();
     }
-    let bytes = |number: usize| frame(number, 60 + number % 1400);
+    let bytes = |number: usize| frame(number + 7 * queue, 60 + number % 1400);
     let (mut out, mut arrived) = (Burst::new(), Burst::new());
     let (mut sent, mut back) = (0, 0);
     while back < count {
@@ -92,8 +98,8 @@ fn echo(port: &mut Port, pool: &Pool, count: usize) {
             out.push(pool.copy_from(&bytes(sent)).unwrap());
             sent += 1;
         }
-        port.tx[0].tx_burst(&mut out);
-        port.rx[0].rx_burst(&mut arrived);
+        port.tx[queue].tx_burst(&mut out);
+        port.rx[queue].rx_burst(&mut arrived);
         for packet in arrived.drain(..) {
             if packet.bytes() != probe {
                 assert_eq!(packet.bytes(), bytes(back), "frame {back}");
@@ -108,6 +114,13 @@ fn back_end(device: VhostUserBackend, format: RingFormat) -> (Port, Pool) {
     (Box::new(device).start(&in_format(format), &pool).unwrap(), pool)
 }
 
+fn await_loss(port: &mut Port) {
+    let deadline = Instant::now() + START;
+    while port.control.link().up {
+        assert!(Instant::now() < deadline, "the loss of testpmd goes unnoticed");
+    }
+}
+
 /// testpmd appears, is killed, appears again, three times.
 fn comes_and_goes(port: &mut Port, pool: &Pool, path: &Path, device: &str, testpmd_listens: bool) {
     if !installed() {
@@ -116,15 +129,12 @@ fn comes_and_goes(port: &mut Port, pool: &Pool, path: &Path, device: &str, testp
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..3 {
         let testpmd = Testpmd::start(device);
-        echo(port, pool, 5000);
+        echo(port, 0, pool, 5000);
         // Killed with frames on their way.
         let mut burst: Burst = (0..32).map(|_| pool.copy_from(&[1; 60]).unwrap()).collect();
         port.tx[0].tx_burst(&mut burst);
         drop((testpmd, burst));
-        let deadline = Instant::now() + START;
-        while port.control.link().up {
-            assert!(Instant::now() < deadline, "the loss of testpmd goes unnoticed");
-        }
+        await_loss(port);
         if testpmd_listens {
             // DPDK does not start on a socket file that it has left behind.
             let _ = std::fs::remove_file(path);
@@ -205,4 +215,67 @@ fn vhost_connects_to_our_front_end_packed() {
     let mut user = User::listen_with(&path, RingFormat::Packed);
     let device = format!("net_vhost0,iface={},queues=1,client=1", path.display());
     comes_and_goes(&mut user.port, &user.pool, &path, &device, false);
+}
+
+/// Two pairs of queues, polled by one thread.
+#[test]
+fn two_pairs_on_one_thread() {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for format in FORMATS {
+        let (path, pool) = (socket_path("dpdk-i"), pool(4096));
+        let config = Config { rx_queues: 2, tx_queues: 2, ..in_format(format) };
+        let device = Box::new(VhostUserBackend::listen(&path).unwrap());
+        let mut port = device.start(&config, &pool).unwrap();
+        let _testpmd = Testpmd::with_queues(&two_pairs(&path, format), 2);
+        for queue in [0, 1, 0] {
+            echo(&mut port, queue, &pool, 2000);
+        }
+        let [first, second] = [0, 1].map(|queue| port.rx[queue].stats().packets);
+        assert!(first >= 4000 && (2000..4000).contains(&second), "{first} and {second}");
+    }
+}
+
+/// Two lanes, each with a pair on a thread of its own; testpmd is killed under both and comes again.
+#[test]
+fn two_lanes_on_two_threads() {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for format in FORMATS {
+        let path = socket_path("dpdk-j");
+        let lanes = Box::new(VhostUserBackend::listen(&path).unwrap()).split(2).unwrap();
+        let turn = Barrier::new(3);
+        let run = |lane: Box<dyn Device>| {
+            let pool = pool(2048);
+            let mut port = lane.start(&in_format(format), &pool).unwrap();
+            for _ in 0..2 {
+                turn.wait();
+                echo(&mut port, 0, &pool, 5000);
+                turn.wait();
+                await_loss(&mut port);
+            }
+            drop(port.stop());
+            assert_eq!(pool.available(), 2048);
+        };
+        std::thread::scope(|scope| {
+            for lane in lanes {
+                scope.spawn(|| run(lane));
+            }
+            for _ in 0..2 {
+                let testpmd = Testpmd::with_queues(&two_pairs(&path, format), 2);
+                turn.wait();
+                turn.wait();
+                drop(testpmd);
+            }
+        });
+    }
+}
+
+fn two_pairs(path: &Path, format: RingFormat) -> String {
+    let packed = u8::from(format == RingFormat::Packed);
+    format!("net_virtio_user0,path={},queues=2,queue_size=256,packed_vq={packed}", path.display())
 }

@@ -248,6 +248,7 @@ fn an_armed_queue_is_woken_by_a_kick() {
     assert_eq!(guest.ring(1).used_flags(), 1, "polling disarms");
     // A request that arrived while arming is handled before the sleep.
     peer.send_raw(&encode(Request::SetOwner as u32, flag::NEED_REPLY, &[]), &[]);
+    assert_eq!(bench.port.rx[0].arm(), Armed::PacketsPending, "it may have changed what was armed");
     assert_eq!(bench.port.rx[0].arm(), Armed::Armed);
     peer.reply(&mut bench, Request::SetOwner);
     // Without a kick descriptor there is nothing to sleep on.

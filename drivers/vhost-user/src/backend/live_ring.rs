@@ -1,8 +1,9 @@
 //! A ring that runs: the device half of a virtqueue together with the memory that it lies in.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use netdev::{Armed, QueueCounters};
+use virtio::memory::MemoryMap;
 use virtio::ring::DeviceHalf;
 use virtio::ring::packed::{PackedDevice, PackedRing};
 use virtio::ring::split::{DeviceOptions, Indexes, RingSize, SplitDevice, SplitRing};
@@ -22,11 +23,19 @@ pub(crate) struct RingOptions {
 
 /// A started and enabled ring.
 pub(crate) struct LiveRing {
-    /// Lies in `memory`; never handed out.
+    /// Lies in `_memory`; never handed out.
     device: DeviceHalf,
-    memory: Rc<MemoryTable>,
+    /// The regions of `_memory`: a copy of this ring's own, because it remembers where it looked last.
+    map: MemoryMap,
+    /// Keeps everything mapped that `device` and `map` name.
+    _memory: Arc<MemoryTable>,
     armed: bool,
 }
+
+// SAFETY: the ring's parts and the map's regions are addresses in mappings that `_memory` keeps, for all threads alike.
+// They are private to this value and used through `&mut self` only, so by one thread at a time; nothing else in it is
+// bound to a thread.
+unsafe impl Send for LiveRing {}
 
 impl LiveRing {
     /// Starts the ring at `addr`, at `base`: what `SET_VRING_BASE` said, or `None` for a fresh ring. (A split ring says
@@ -35,7 +44,7 @@ impl LiveRing {
     /// # Errors
     /// A part of it is misaligned or not inside one region; or `base` is none of the ring's.
     pub(crate) fn start(
-        memory: &Rc<MemoryTable>,
+        memory: &Arc<MemoryTable>,
         addr: &VringAddr,
         size: RingSize,
         base: Option<u32>,
@@ -75,7 +84,7 @@ impl LiveRing {
             let at = Indexes { avail: used, used };
             SplitDevice::new(ring, at, options.device).into()
         };
-        Ok(Self { device, memory: Rc::clone(memory), armed: false })
+        Ok(Self { device, map: memory.map()?, _memory: Arc::clone(memory), armed: false })
     }
 
     /// Frames that the driver has sent; see [`DeviceHalf::receive`].
@@ -90,13 +99,13 @@ impl LiveRing {
         if self.armed {
             self.disarm();
         }
-        self.device.receive(self.memory.map(), pool, out, counters, port)
+        self.device.receive(&self.map, pool, out, counters, port)
     }
 
     /// Frames for the driver; see [`DeviceHalf::transmit`].
     #[inline]
     pub(crate) fn transmit(&mut self, packets: &mut Burst, counters: &QueueCounters) -> usize {
-        self.device.transmit(self.memory.map(), packets, counters)
+        self.device.transmit(&self.map, packets, counters)
     }
 
     /// Whether the driver wants to be told about the burst.

@@ -16,8 +16,6 @@ use crate::violation::Violation;
 /// What `SET_MEM_TABLE` brought.
 pub(crate) struct MemoryTable {
     regions: Vec<(MemRegion, Mapping)>,
-    /// By guest address. Valid as long as `regions`.
-    map: MemoryMap,
 }
 
 impl MemoryTable {
@@ -39,7 +37,18 @@ impl MemoryTable {
                 Ok((*region, Mapping::new(fd.as_fd(), region.mmap_offset, region.size)?))
             })
             .collect::<Result<Vec<_>, Violation>>()?;
-        let mapped: Vec<_> = regions
+        let table = Self { regions };
+        table.map()?;
+        Ok(table)
+    }
+
+    /// The regions by guest address, for descriptors. To be used no longer than the table lives.
+    ///
+    /// # Errors
+    /// None for a table that there is: [`new`](Self::new) has seen to it.
+    pub(crate) fn map(&self) -> Result<MemoryMap, Violation> {
+        let mapped: Vec<_> = self
+            .regions
             .iter()
             .map(|(region, mapping)| Region {
                 device: region.guest_address,
@@ -47,16 +56,9 @@ impl MemoryTable {
                 host: mapping.host(),
             })
             .collect();
-        // SAFETY: each mapping covers its region's size and lives as long as this value, which hands the map
-        // out by reference only. References to the memory are formed nowhere in this crate.
-        let map = unsafe { MemoryMap::new(&mapped) }.map_err(|_| Violation::RegionShape)?;
-        Ok(Self { regions, map })
-    }
-
-    /// The regions by guest address, for descriptors.
-    #[inline]
-    pub(crate) fn map(&self) -> &MemoryMap {
-        &self.map
+        // SAFETY: each mapping covers its region's size and lives as long as this table, which those who ask for a map
+        // hold beside it. References to the memory are formed nowhere in this crate.
+        unsafe { MemoryMap::new(&mapped) }.map_err(|_| Violation::RegionShape)
     }
 
     /// Where the `len` bytes from the front end's `address` lie, if one region holds all of them. Valid as
@@ -112,13 +114,13 @@ mod tests {
     fn both_kinds_of_address_are_found_and_never_across_regions() {
         let regions = [region(0, 8192, 0x7000_0000), region(8192, 8192, 0x7000_2000)];
         let table = MemoryTable::new(&regions, &[file(8192), file(8192)]).unwrap();
-        assert_eq!(table.user(0x7000_0010, 16), table.map().translate(0x10, 16));
-        assert_eq!(table.user(0x7000_2000, 8192), table.map().translate(8192, 8192));
+        assert_eq!(table.user(0x7000_0010, 16), table.map().unwrap().translate(0x10, 16));
+        assert_eq!(table.user(0x7000_2000, 8192), table.map().unwrap().translate(8192, 8192));
         assert!(table.user(0x7000_1fff, 2).is_none());
         assert!(table.user(0x6fff_ffff, 1).is_none());
         assert!(table.user(0x7000_0000, usize::MAX).is_none());
         assert!(table.user(u64::MAX, 1).is_none());
-        assert!(table.map().translate(8191, 2).is_none());
+        assert!(table.map().unwrap().translate(8191, 2).is_none());
     }
 
     #[test]

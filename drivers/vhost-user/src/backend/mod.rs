@@ -7,34 +7,39 @@
 //! not stall on the port. While the link is up and the front end has posted no buffer, packets are not taken.
 //!
 //! One front end at a time; the next one waits in the listening socket's queue until it has gone.
+//!
+//! A port of N queues each way serves N pairs on one thread. Taken apart, each lane serves one pair on a thread of its
+//! own; the session is shared, and lanes that are not started leave their pairs' rings unserved.
 
+mod hub;
+mod lane;
 mod live_ring;
 mod memory_table;
 mod offer;
+mod port;
+mod rings;
 mod session;
-mod shared;
 mod vring;
 
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use netdev::{
-    Armed, BURST, Burst, Config, Control, Device, Info, Link, MacAddress, Offloads, Pool, Port,
-    QueueCounters, RingFormat, RingLimits, RxQueue, StartError, StartFailure, TxQueue, Unsupported,
-    WakeSource,
+    BURST, Config, Device, Info, MacAddress, Offloads, Pool, Port, RingFormat, RingLimits,
+    StartError, StartFailure,
 };
 
+use self::hub::Hub;
+use self::lane::Lane;
 use self::offer::Offer;
-use self::shared::Shared;
+use self::port::{Controls, Kind, Member};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::monitor::Monitor;
 
 /// What a front end's rings can be (virtio 1.2, 2.7). It chooses; a size in [`Config`] is checked, no more.
 const RINGS: RingLimits = RingLimits { min: 1, max: 1 << 15 };
-/// Pairs of queues.
-const QUEUE_PAIRS: u16 = 1;
+/// Pairs of queues: a message that brings a ring's descriptor has eight bits for the ring's number.
+const QUEUE_PAIRS: u16 = 128;
 /// What both directions can do.
 const OFFLOADS: Offloads = Offer::OFFLOADS;
 
@@ -80,192 +85,95 @@ impl VhostUserBackend {
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
     }
+}
 
-    /// The largest frame to be in force, or why the device does not start.
-    fn check(config: &Config, pool: &Pool) -> Result<u16, StartFailure> {
-        for asked in [config.rx_queues, config.tx_queues] {
-            if asked != QUEUE_PAIRS {
-                return Err(StartFailure::Queues { asked, max: QUEUE_PAIRS });
-            }
+/// The largest frame to be in force, or why a device of so many pairs does not start.
+fn check(config: &Config, pool: &Pool, pairs: u16) -> Result<u16, StartFailure> {
+    let Config { rx_queues, tx_queues, .. } = *config;
+    for asked in [rx_queues, tx_queues] {
+        if asked == 0 || asked > pairs {
+            return Err(StartFailure::Queues { asked, max: pairs });
         }
-        for asked in [config.rx_ring, config.tx_ring].into_iter().flatten() {
-            if !asked.is_power_of_two() || asked > RINGS.max {
-                return Err(StartFailure::RingSize { asked, min: RINGS.min, max: RINGS.max });
-            }
+    }
+    if rx_queues != tx_queues {
+        return Err(StartFailure::Pairs { rx: rx_queues, tx: tx_queues });
+    }
+    for asked in [config.rx_ring, config.tx_ring].into_iter().flatten() {
+        if !asked.is_power_of_two() || asked > RINGS.max {
+            return Err(StartFailure::RingSize { asked, min: RINGS.min, max: RINGS.max });
         }
-        // The rings' buffers are the front end's; ours are for as many packets as the caller means to hold.
-        let needed = config.rx_ring.map_or(BURST, usize::from);
-        let available = pool.available();
-        if available < needed {
-            return Err(StartFailure::PoolTooSmall { needed, available });
-        }
-        let missing = config.ring_features - (Offer::RING_FEATURES - config.ring_features_off);
-        if !missing.is_empty() {
-            return Err(StartFailure::RingFeatures(missing));
-        }
-        let missing = Offer::missing(config.offloads);
-        if !missing.is_empty() {
-            return Err(StartFailure::Offloads(missing));
-        }
-        let chains = config.offloads.contains(Offloads::RX_CHAINS);
-        let most = if chains { u16::MAX } else { pool.room() };
-        let Some(asked) = config.max_frame else { return Ok(pool.room()) };
-        let max = u32::from(most);
-        u16::try_from(asked)
-            .ok()
-            .filter(|&frame| frame >= 14 && frame <= most)
-            .ok_or(StartFailure::MaxFrame { asked, max })
+    }
+    // The rings' buffers are the front end's; ours are for as many packets as the caller means to hold.
+    let needed = usize::from(rx_queues) * config.rx_ring.map_or(BURST, usize::from);
+    let available = pool.available();
+    if available < needed {
+        return Err(StartFailure::PoolTooSmall { needed, available });
+    }
+    let missing = config.ring_features - (Offer::RING_FEATURES - config.ring_features_off);
+    if !missing.is_empty() {
+        return Err(StartFailure::RingFeatures(missing));
+    }
+    let missing = Offer::missing(config.offloads);
+    if !missing.is_empty() {
+        return Err(StartFailure::Offloads(missing));
+    }
+    let chains = config.offloads.contains(Offloads::RX_CHAINS);
+    let most = if chains { u16::MAX } else { pool.room() };
+    let Some(asked) = config.max_frame else { return Ok(pool.room()) };
+    let max = u32::from(most);
+    u16::try_from(asked)
+        .ok()
+        .filter(|&frame| frame >= 14 && frame <= most)
+        .ok_or(StartFailure::MaxFrame { asked, max })
+}
+
+fn info(mac: MacAddress, pairs: u16) -> Info {
+    Info {
+        driver: "vhost-user",
+        mac,
+        max_frame: u16::MAX.into(),
+        headroom: 0,
+        rx_queues: pairs,
+        tx_queues: pairs,
+        rx_ring: RINGS,
+        tx_ring: RINGS,
+        ring_format: RingFormat::Any,
+        ring_features: Offer::RING_FEATURES,
+        offloads: OFFLOADS,
     }
 }
 
 impl Device for VhostUserBackend {
     fn info(&self) -> Info {
-        Info {
-            driver: "vhost-user",
-            mac: self.mac,
-            max_frame: u16::MAX.into(),
-            headroom: 0,
-            rx_queues: QUEUE_PAIRS,
-            tx_queues: QUEUE_PAIRS,
-            rx_ring: RINGS,
-            tx_ring: RINGS,
-            ring_format: RingFormat::Any,
-            ring_features: Offer::RING_FEATURES,
-            offloads: OFFLOADS,
-        }
+        info(self.mac, QUEUE_PAIRS)
     }
 
     fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
-        let max_frame = match Self::check(config, pool) {
+        let max_frame = match check(config, pool, QUEUE_PAIRS) {
             Ok(max_frame) => max_frame,
             Err(reason) => return Err(StartError { device: self, reason }),
         };
-        let info = Info {
-            max_frame: max_frame.into(),
-            // The front end chooses, later, from what is left.
-            ring_format: config.ring_format,
-            ring_features: Offer::RING_FEATURES - config.ring_features_off,
-            offloads: config.offloads,
-            ..self.info()
-        };
         let Self { endpoint, mac, monitor } = *self;
-        let offer = Offer::new(QUEUE_PAIRS, max_frame, config);
-        let shared = Rc::new(RefCell::new(Shared::new(endpoint, offer, monitor)));
-        // The guest transmits what we receive.
-        let rx = |pair| -> Box<dyn RxQueue> {
-            Box::new(Rx {
-                shared: Rc::clone(&shared),
-                ring: 2 * pair + 1,
-                pool: *pool,
-                port: config.port,
-                counters: Arc::default(),
-            })
+        let pairs = config.rx_queues;
+        let hub = Arc::new(Hub::new(endpoint, pairs, monitor));
+        let offer = Offer::new(pairs, max_frame, config);
+        let Some(member) = Member::join(&hub, offer) else {
+            unreachable!("the first member's offer is everybody's")
         };
-        let tx = |pair| -> Box<dyn TxQueue> {
-            let shared = Rc::clone(&shared);
-            Box::new(Tx { shared, ring: 2 * pair, counters: Arc::default() })
-        };
-        let pairs = 0..usize::from(QUEUE_PAIRS);
-        let (rx, tx) = (pairs.clone().map(rx).collect(), pairs.map(tx).collect());
-        Ok(Port { info, rx, tx, control: Box::new(Controls { shared, mac }) })
+        let controls = Controls { mac, kind: Kind::Whole };
+        Ok(port::port(member, 0..pairs, controls, config, pool, max_frame))
     }
 
     fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
-        Err(StartError::indivisible(self, pairs))
-    }
-}
-
-struct Rx {
-    shared: Rc<RefCell<Shared>>,
-    ring: usize,
-    pool: Pool,
-    port: u16,
-    counters: Arc<QueueCounters>,
-}
-
-impl RxQueue for Rx {
-    fn rx_burst(&mut self, out: &mut Burst) -> usize {
-        let shared = &mut *self.shared.borrow_mut();
-        shared.receive(self.ring, &self.pool, out, &self.counters, self.port)
-    }
-
-    fn arm(&mut self) -> Armed {
-        self.shared.borrow_mut().arm(self.ring)
-    }
-
-    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        self.shared.borrow().wake_sources(each);
-    }
-
-    fn counters(&self) -> &Arc<QueueCounters> {
-        &self.counters
-    }
-}
-
-struct Tx {
-    shared: Rc<RefCell<Shared>>,
-    ring: usize,
-    counters: Arc<QueueCounters>,
-}
-
-impl TxQueue for Tx {
-    fn tx_burst(&mut self, packets: &mut Burst) -> usize {
-        self.shared.borrow_mut().transmit(self.ring, packets, &self.counters)
-    }
-
-    fn counters(&self) -> &Arc<QueueCounters> {
-        &self.counters
-    }
-}
-
-struct Controls {
-    shared: Rc<RefCell<Shared>>,
-    mac: MacAddress,
-}
-
-impl Control for Controls {
-    fn link(&mut self) -> Link {
-        let shared = &mut *self.shared.borrow_mut();
-        let _ = shared.control();
-        Link {
-            up: shared.session.as_ref().is_some_and(|session| session.is_up()),
-            speed: None,
-            announce: false,
+        let max = QUEUE_PAIRS;
+        if pairs == 0 || pairs > max {
+            let reason = StartFailure::Lanes { asked: pairs, max };
+            return Err(StartError { device: self, reason });
         }
-    }
-
-    fn mac(&self) -> MacAddress {
-        self.mac
-    }
-
-    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
-        if !mac.is_valid_unicast() {
-            return Err(Unsupported("a zero or multicast MAC address"));
-        }
-        self.mac = mac;
-        Ok(())
-    }
-
-    fn set_promiscuous(&mut self, _on: bool) -> Result<(), Unsupported> {
-        // The cable has two ends: whatever comes is for us. Nothing is ever filtered.
-        Ok(())
-    }
-
-    fn set_all_multicast(&mut self, _on: bool) -> Result<(), Unsupported> {
-        Ok(())
-    }
-
-    fn stop(
-        self: Box<Self>,
-        rx: Vec<Box<dyn RxQueue>>,
-        tx: Vec<Box<dyn TxQueue>>,
-    ) -> Box<dyn Device> {
-        drop((rx, tx));
-        let mut shared = self.shared.borrow_mut();
-        let monitor = shared.monitor.clone();
-        match shared.stop() {
-            Some(endpoint) => Box::new(VhostUserBackend { endpoint, mac: self.mac, monitor }),
-            None => unreachable!("the endpoint leaves with the controls, of which there is one"),
-        }
+        let Self { endpoint, mac, monitor } = *self;
+        let hub = Arc::new(Hub::for_lanes(endpoint, pairs, monitor));
+        let lane =
+            |pair| Box::new(Lane::new(Arc::clone(&hub), pair, mac)) as Box<dyn Device + Send>;
+        Ok((0..pairs).map(lane).collect())
     }
 }

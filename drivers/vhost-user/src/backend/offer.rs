@@ -7,7 +7,7 @@ use virtio::ring::RingOptions;
 use crate::message::{feature, protocol};
 
 /// The offer of one session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
     /// Virtio features.
     pub(crate) features: u64,
@@ -58,12 +58,14 @@ impl Offer {
             RingFormat::Split => Features::empty(),
             _ => Features::RING_PACKED,
         };
+        let several = if queue_pairs > 1 { Features::MQ } else { Features::empty() };
         Self {
             // QEMU passes `host_mtu=` on only where the back end has MTU.
             features: (Features::VERSION_1
                 | Features::of_ring(Self::RING_FEATURES - config.ring_features_off)
                 | Self::offloading(config.offloads)
                 | Features::MTU
+                | several
                 | packed)
                 .bits()
                 | feature::PROTOCOL_FEATURES,

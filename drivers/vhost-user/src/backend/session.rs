@@ -2,13 +2,14 @@
 //!
 //! Takes messages in any order that the specification allows; what a message needs and does not have is
 //! [`Violation`], and the caller drops the session, which closes and unmaps everything that the peer brought.
-//! Runs on the polling thread between bursts: the packet path reads `rings` without a lock.
+//! Runs between bursts on whichever polling thread looks. The rings are not its own: each is under a lock, and is changed
+//! in one step.
 //!
 //! Not offered, hence refused: migration logs, in-flight records, configuration space, memory slots, requests
 //! to the front end, in-band notifications.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use netdev::RingFormat;
 use virtio::features::Features;
@@ -17,6 +18,7 @@ use virtio::ring::split::{DeviceOptions, RingSize};
 use super::live_ring::RingOptions;
 use super::memory_table::MemoryTable;
 use super::offer::Offer;
+use super::rings::Rings;
 use super::vring::Vring;
 use crate::channel::{Channel, Message};
 use crate::event::Event;
@@ -24,6 +26,7 @@ use crate::message::{
     MemRegion, Request, VRING_INDEX_MASK, VRING_NO_FD, VringAddr, VringState, encode, feature,
     flag, parse_u64, protocol,
 };
+use crate::try_lock::Guard;
 use crate::violation::Violation;
 
 /// Messages that are handled between two bursts: a peer that floods us does not stop the traffic of others.
@@ -35,10 +38,18 @@ pub(crate) struct Session {
     offer: Offer,
     features: Option<u64>,
     protocol: u64,
-    memory: Option<Rc<MemoryTable>>,
-    /// Even: the guest's receive rings. Odd: its transmit rings.
-    pub(crate) rings: Vec<Vring>,
+    memory: Option<Arc<MemoryTable>>,
     status: u8,
+}
+
+/// What a look for messages found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "sleeping while messages are handled loses a wake-up"]
+pub(crate) enum Turn {
+    /// Nothing.
+    Idle,
+    /// Something, and there may be more; or somebody else is looking.
+    Busy,
 }
 
 /// What a handled request answers.
@@ -58,32 +69,30 @@ impl Session {
             features: None,
             protocol: 0,
             memory: None,
-            rings: (0..2 * offer.queue_pairs).map(|_| Vring::default()).collect(),
             status: 0,
         }
     }
 
-    /// Handles what has arrived; whether it stopped short with more to do.
+    /// Handles what has arrived, up to a number of messages.
     ///
     /// # Errors
     /// Why the session is over.
-    pub(crate) fn turn(&mut self) -> Result<bool, Violation> {
+    pub(crate) fn turn(&mut self, rings: &Rings) -> Result<Turn, Violation> {
         if self.memory.as_ref().is_some_and(|memory| memory.is_broken()) {
             return Err(Violation::MemoryTruncated);
         }
-        for ring in &mut self.rings {
-            ring.report_if_broken();
-        }
+        let mut turn = Turn::Idle;
         for _ in 0..MESSAGES_PER_TURN {
             self.channel.flush()?;
             if self.channel.is_sending() {
                 // A peer that does not read its replies is not asked for more requests.
-                return Ok(false);
+                break;
             }
-            let Some(message) = self.channel.receive()? else { return Ok(false) };
-            self.answer(message)?;
+            let Some(message) = self.channel.receive()? else { break };
+            turn = Turn::Busy;
+            self.answer(message, rings)?;
         }
-        Ok(true)
+        Ok(turn)
     }
 
     /// The socket, to sleep on.
@@ -96,22 +105,14 @@ impl Session {
         self.channel.is_sending()
     }
 
-    /// Whether both rings of the first pair run.
-    pub(crate) fn is_up(&self) -> bool {
-        self.rings.iter().take(2).all(|ring| ring.live.is_some())
-    }
-
-    fn answer(&mut self, message: Message) -> Result<(), Violation> {
+    fn answer(&mut self, message: Message, rings: &Rings) -> Result<(), Violation> {
         let header = message.header;
         if header.flags & !(flag::VERSION_MASK | flag::NEED_REPLY) != 0 {
             return Err(Violation::Flags(header.flags));
         }
         let acknowledge =
             header.flags & flag::NEED_REPLY != 0 && self.protocol & protocol::REPLY_ACK != 0;
-        let answer = self.handle(message).and_then(|answer| {
-            self.resume()?;
-            Ok(answer)
-        });
+        let answer = self.handle(message, rings);
         let reply = |payload: &[u8]| encode(header.request, flag::REPLY, payload);
         match answer {
             Ok(Answer::Number(number)) => self.channel.send(&reply(&number.to_le_bytes()), &[]),
@@ -127,13 +128,13 @@ impl Session {
         }
     }
 
-    fn handle(&mut self, message: Message) -> Result<Answer, Violation> {
+    fn handle(&mut self, message: Message, rings: &Rings) -> Result<Answer, Violation> {
         let code = message.header.request;
         let request = Request::from_code(code).ok_or(Violation::UnknownRequest(code))?;
         match request {
-            Request::SetMemTable => return self.set_memory(&message),
+            Request::SetMemTable => return self.set_memory(&message, rings),
             Request::SetVringKick | Request::SetVringCall | Request::SetVringErr => {
-                return self.set_event(request, message);
+                return self.set_event(request, message, rings);
             }
             _ if !message.fds.is_empty() => {
                 return Err(Violation::Descriptors { request, count: message.fds.len() });
@@ -150,7 +151,7 @@ impl Session {
                 empty()?;
                 Ok(Answer::Number(self.offer.features))
             }
-            Request::SetFeatures => self.set_features(number()?),
+            Request::SetFeatures => self.set_features(number()?, rings),
             Request::GetProtocolFeatures => {
                 empty()?;
                 Ok(Answer::Number(self.offer.protocol))
@@ -159,7 +160,7 @@ impl Session {
             Request::SetOwner => empty().map(|()| Answer::Done),
             Request::ResetOwner => {
                 empty()?;
-                self.stop_all();
+                stop_all(rings);
                 Ok(Answer::Done)
             }
             Request::GetQueueNum => {
@@ -167,15 +168,17 @@ impl Session {
                 empty()?;
                 Ok(Answer::Number(u64::from(self.offer.queue_pairs)))
             }
-            Request::SetVringNum => self.set_size(state()?),
-            Request::SetVringBase => self.set_base(state()?),
-            Request::SetVringEnable => self.set_enabled(state()?),
+            Request::SetVringNum => self.set_size(state()?, rings),
+            Request::SetVringBase => self.set_base(state()?, rings),
+            Request::SetVringEnable => self.set_enabled(state()?, rings),
             Request::GetVringBase => {
                 let VringState { index, .. } = state()?;
-                let num = self.ring(index)?.stop();
+                let num = rings.lock(index)?.stop();
                 Ok(Answer::State(VringState { index, num }))
             }
-            Request::SetVringAddr => self.set_address(VringAddr::parse(payload).ok_or(wrong_size)?),
+            Request::SetVringAddr => {
+                self.set_address(VringAddr::parse(payload).ok_or(wrong_size)?, rings)
+            }
             Request::NetSetMtu => {
                 self.needs(protocol::MTU, request)?;
                 // Checked, and no more: the guest posts buffers that suit it.
@@ -185,7 +188,7 @@ impl Session {
             }
             Request::SetStatus => {
                 self.needs(protocol::STATUS, request)?;
-                self.set_status(number()?)
+                self.set_status(number()?, rings)
             }
             Request::GetStatus => {
                 self.needs(protocol::STATUS, request)?;
@@ -201,29 +204,18 @@ impl Session {
         if there { Ok(()) } else { Err(Violation::NotNegotiated(request)) }
     }
 
-    fn ring(&mut self, index: u32) -> Result<&mut Vring, Violation> {
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        self.rings.get_mut(place).ok_or(Violation::RingIndex(index.into()))
-    }
-
-    /// The ring, if nobody uses it: some of its properties are fixed while it is started.
-    fn stopped_ring(&mut self, index: u32) -> Result<&mut Vring, Violation> {
-        let ring = self.ring(index)?;
-        if ring.is_started() { Err(Violation::RingRunning(index)) } else { Ok(ring) }
-    }
-
-    fn set_features(&mut self, features: u64) -> Result<Answer, Violation> {
+    fn set_features(&mut self, features: u64, rings: &Rings) -> Result<Answer, Violation> {
         let unknown = features & !self.offer.features;
         if unknown != 0 {
             return Err(Violation::Features(unknown));
         }
         if self.features != Some(features)
-            && let Some(index) = (0u32..).zip(&self.rings).find(|(_, ring)| ring.is_started())
+            && let Some((index, _)) = rings.each().find(|(_, ring)| ring.is_started())
         {
-            return Err(Violation::RingRunning(index.0));
+            return Err(Violation::RingRunning(index));
         }
         self.features = Some(features);
-        Ok(Answer::Done)
+        self.resume_all(rings)
     }
 
     fn set_protocol(&mut self, features: u64) -> Result<Answer, Violation> {
@@ -235,53 +227,65 @@ impl Session {
         Ok(Answer::Done)
     }
 
-    fn set_memory(&mut self, message: &Message) -> Result<Answer, Violation> {
+    fn set_memory(&mut self, message: &Message, rings: &Rings) -> Result<Answer, Violation> {
         let request = Request::SetMemTable;
         let regions = MemRegion::parse_table(&message.payload)
             .ok_or(Violation::Size { request, size: message.payload.len() })?;
         let table = MemoryTable::new(&regions, &message.fds)?;
+        self.memory = Some(Arc::new(table));
         // The rings go on in the new memory, at the same addresses, or not at all.
-        self.rings.iter_mut().for_each(Vring::pause);
-        self.memory = Some(Rc::new(table));
+        for (_, mut ring) in rings.each() {
+            ring.pause();
+            self.resume(&mut ring)?;
+        }
         Ok(Answer::Done)
     }
 
-    fn set_size(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
-        let ring = self.stopped_ring(index)?;
+    fn set_size(&mut self, state: VringState, rings: &Rings) -> Result<Answer, Violation> {
+        let VringState { index, num } = state;
+        let mut ring = stopped(rings, index)?;
         ring.size = Some(RingSize::new(num).ok_or(Violation::RingSize(num))?);
-        Ok(Answer::Done)
+        self.resume(&mut ring)
     }
 
-    fn set_base(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
+    fn set_base(&mut self, state: VringState, rings: &Rings) -> Result<Answer, Violation> {
+        let VringState { index, num } = state;
         // A split ring's is an index of 16 bits. (Before the features are known nobody can say.)
         let packed = Features::RING_PACKED.bits();
         if num > 0xffff && self.features.is_some_and(|features| features & packed == 0) {
             return Err(Violation::RingBase(num));
         }
-        self.stopped_ring(index)?.set_base(num);
-        Ok(Answer::Done)
+        let mut ring = stopped(rings, index)?;
+        ring.set_base(num);
+        self.resume(&mut ring)
     }
 
-    fn set_enabled(&mut self, VringState { index, num }: VringState) -> Result<Answer, Violation> {
-        if num > 1 {
+    fn set_enabled(&mut self, state: VringState, rings: &Rings) -> Result<Answer, Violation> {
+        if state.num > 1 {
             return Err(Violation::Value(Request::SetVringEnable));
         }
-        self.ring(index)?.enabled = Some(num == 1);
-        Ok(Answer::Done)
+        let mut ring = rings.lock(state.index)?;
+        ring.enabled = Some(state.num == 1);
+        self.resume(&mut ring)
     }
 
-    fn set_address(&mut self, addr: VringAddr) -> Result<Answer, Violation> {
+    fn set_address(&mut self, addr: VringAddr, rings: &Rings) -> Result<Answer, Violation> {
         if addr.flags != 0 {
             // The only flag is the migration log's, which was not offered.
             return Err(Violation::Value(Request::SetVringAddr));
         }
-        let ring = self.ring(addr.index)?;
+        let mut ring = rings.lock(addr.index)?;
         ring.pause();
         ring.addr = Some(addr);
-        Ok(Answer::Done)
+        self.resume(&mut ring)
     }
 
-    fn set_event(&mut self, request: Request, mut message: Message) -> Result<Answer, Violation> {
+    fn set_event(
+        &mut self,
+        request: Request,
+        mut message: Message,
+        rings: &Rings,
+    ) -> Result<Answer, Violation> {
         let size = message.payload.len();
         let value = parse_u64(&message.payload).ok_or(Violation::Size { request, size })?;
         if value & !(VRING_INDEX_MASK | VRING_NO_FD) != 0 {
@@ -293,38 +297,35 @@ impl Session {
         }
         let event = message.fds.pop().map(|fd| Event::adopt(fd, request)).transpose()?;
         let index = u32::try_from(value & VRING_INDEX_MASK).unwrap_or(u32::MAX);
-        let ring = self.ring(index)?;
+        let mut ring = rings.lock(index)?;
         match request {
             Request::SetVringKick => ring.start(event),
             Request::SetVringCall => ring.call = event,
             _ => ring.err = event,
         }
-        Ok(Answer::Done)
+        self.resume(&mut ring)
     }
 
-    fn set_status(&mut self, status: u64) -> Result<Answer, Violation> {
+    fn set_status(&mut self, status: u64, rings: &Rings) -> Result<Answer, Violation> {
         let status = u8::try_from(status).map_err(|_| Violation::Value(Request::SetStatus))?;
         if status == 0 {
-            self.stop_all();
+            stop_all(rings);
         }
         self.status = status;
         Ok(Answer::Done)
     }
 
-    fn stop_all(&mut self) {
-        for ring in &mut self.rings {
-            let _base = ring.stop();
-        }
-    }
-
-    /// Starts what has become complete and stops what no longer is.
-    fn resume(&mut self) -> Result<(), Violation> {
+    /// Starts the ring if it has become complete and stops it if it no longer is.
+    fn resume(&self, ring: &mut Vring) -> Result<Answer, Violation> {
         let options = self.features.and_then(|features| self.options(features));
         let plain = self.features.is_some_and(|bits| bits & feature::PROTOCOL_FEATURES == 0);
-        for ring in &mut self.rings {
-            ring.resume(self.memory.as_ref(), options, plain)?;
-        }
-        Ok(())
+        ring.resume(self.memory.as_ref(), options, plain)?;
+        Ok(Answer::Done)
+    }
+
+    fn resume_all(&self, rings: &Rings) -> Result<Answer, Violation> {
+        rings.each().try_for_each(|(_, mut ring)| self.resume(&mut ring).map(drop))?;
+        Ok(Answer::Done)
     }
 
     /// What the features mean for a ring; `None` for a legacy driver, whose header has another size, and for one
@@ -337,5 +338,17 @@ impl Session {
         let device = DeviceOptions { ring, max_frame: self.offer.max_frame };
         let usable = features.contains(Features::VERSION_1) && suits;
         usable.then_some(RingOptions { packed, device })
+    }
+}
+
+/// The ring, if nobody uses it: some of its properties are fixed while it is started.
+fn stopped(rings: &Rings, index: u32) -> Result<Guard<'_, Vring>, Violation> {
+    let ring = rings.lock(index)?;
+    if ring.is_started() { Err(Violation::RingRunning(index)) } else { Ok(ring) }
+}
+
+fn stop_all(rings: &Rings) {
+    for (_, mut ring) in rings.each() {
+        let _base = ring.stop();
     }
 }

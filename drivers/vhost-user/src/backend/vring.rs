@@ -5,7 +5,7 @@
 //! the others. `SET_VRING_KICK` starts it: the specification waits for a first kick, but the front ends that
 //! poll never send one.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use netdev::{Armed, QueueCounters};
 use virtio::ring::split::RingSize;
@@ -74,7 +74,7 @@ impl Vring {
     /// cannot be.
     pub(crate) fn resume(
         &mut self,
-        memory: Option<&Rc<MemoryTable>>,
+        memory: Option<&Arc<MemoryTable>>,
         options: Option<RingOptions>,
         enabled_unless_told: bool,
     ) -> Result<(), Violation> {

@@ -1,0 +1,205 @@
+//! What the caller of a started back end holds: queues and controls of one pair or of several, around the shared
+//! [`Hub`].
+
+use std::sync::Arc;
+
+use netdev::{
+    Armed, Burst, Config, Control, Device, Link, MacAddress, Pool, QueueCounters, RxQueue, TxQueue,
+    Unsupported, WakeSource,
+};
+
+use super::hub::{Hub, PATIENCE};
+use super::lane::Lane;
+use super::offer::Offer;
+use super::{VhostUserBackend, info};
+
+/// A port's share in the hub, until it is stopped or dropped.
+pub(super) struct Member(Arc<Hub>);
+
+impl Member {
+    /// `None`: the other members run with another offer.
+    pub(super) fn join(hub: &Arc<Hub>, offer: Offer) -> Option<Self> {
+        hub.join(offer).then(|| Self(Arc::clone(hub)))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// The port of `pairs`, which have been checked.
+pub(super) fn port(
+    member: Member,
+    pairs: std::ops::Range<u16>,
+    control: Controls,
+    config: &Config,
+    pool: &Pool,
+    max_frame: u16,
+) -> netdev::Port {
+    let hub = &member.0;
+    // The guest transmits what we receive.
+    let rx = pairs.clone().map(|pair| -> Box<dyn RxQueue> {
+        Box::new(Rx {
+            hub: Arc::clone(hub),
+            ring: 2 * usize::from(pair) + 1,
+            patience: 0,
+            pool: *pool,
+            port: config.port,
+            counters: Arc::default(),
+        })
+    });
+    let tx = pairs.clone().map(|pair| -> Box<dyn TxQueue> {
+        let (hub, ring) = (Arc::clone(hub), 2 * usize::from(pair));
+        Box::new(Tx { hub, ring, patience: 0, counters: Arc::default() })
+    });
+    let queues = u16::try_from(pairs.len()).unwrap_or(u16::MAX);
+    netdev::Port {
+        info: netdev::Info {
+            max_frame: max_frame.into(),
+            // The front end chooses, later, from what is left.
+            ring_format: config.ring_format,
+            ring_features: Offer::RING_FEATURES - config.ring_features_off,
+            offloads: config.offloads,
+            ..info(control.mac, queues)
+        },
+        rx: rx.collect(),
+        tx: tx.collect(),
+        control: Box::new(Running { member, first: pairs.start, control }),
+    }
+}
+
+struct Rx {
+    hub: Arc<Hub>,
+    ring: usize,
+    /// Until the next look for control messages.
+    patience: u32,
+    pool: Pool,
+    port: u16,
+    counters: Arc<QueueCounters>,
+}
+
+impl RxQueue for Rx {
+    fn rx_burst(&mut self, out: &mut Burst) -> usize {
+        let (got, cost) = self.hub.receive(self.ring, &self.pool, out, &self.counters, self.port);
+        spend(&mut self.patience, cost, &self.hub, self.ring);
+        got
+    }
+
+    fn arm(&mut self) -> Armed {
+        self.patience = PATIENCE;
+        self.hub.arm(self.ring)
+    }
+
+    fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
+        self.hub.wake_sources(self.ring, each);
+    }
+
+    fn counters(&self) -> &Arc<QueueCounters> {
+        &self.counters
+    }
+}
+
+struct Tx {
+    hub: Arc<Hub>,
+    ring: usize,
+    patience: u32,
+    counters: Arc<QueueCounters>,
+}
+
+impl TxQueue for Tx {
+    fn tx_burst(&mut self, packets: &mut Burst) -> usize {
+        let (taken, cost) = self.hub.transmit(self.ring, packets, &self.counters);
+        spend(&mut self.patience, cost, &self.hub, self.ring);
+        taken
+    }
+
+    fn counters(&self) -> &Arc<QueueCounters> {
+        &self.counters
+    }
+}
+
+#[inline]
+fn spend(patience: &mut u32, cost: u32, hub: &Hub, ring: usize) {
+    match patience.checked_sub(cost) {
+        Some(left) => *patience = left,
+        None => {
+            *patience = PATIENCE;
+            hub.look_from(ring);
+        }
+    }
+}
+
+/// What a port becomes again once it is stopped.
+#[derive(Clone, Copy)]
+pub(super) struct Controls {
+    pub(super) mac: MacAddress,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Whole,
+    Lane,
+}
+
+struct Running {
+    member: Member,
+    /// The first pair.
+    first: u16,
+    control: Controls,
+}
+
+impl Control for Running {
+    /// Of the first pair: front ends may leave the others out.
+    fn link(&mut self) -> Link {
+        let hub = &self.member.0;
+        let _ = hub.look();
+        Link { up: hub.is_up(self.first), speed: None, announce: false }
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.control.mac
+    }
+
+    fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
+        if !mac.is_valid_unicast() {
+            return Err(Unsupported("a zero or multicast MAC address"));
+        }
+        self.control.mac = mac;
+        Ok(())
+    }
+
+    fn set_promiscuous(&mut self, _on: bool) -> Result<(), Unsupported> {
+        // The cable has two ends: whatever comes is for us. Nothing is ever filtered.
+        Ok(())
+    }
+
+    fn set_all_multicast(&mut self, _on: bool) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn stop(
+        self: Box<Self>,
+        rx: Vec<Box<dyn RxQueue>>,
+        tx: Vec<Box<dyn TxQueue>>,
+    ) -> Box<dyn Device> {
+        drop((rx, tx));
+        let Self { member, first, control: Controls { mac, kind } } = *self;
+        let hub = Arc::clone(&member.0);
+        drop(member);
+        match kind {
+            Kind::Lane => Box::new(Lane::new(hub, first, mac)),
+            Kind::Whole => {
+                let monitor = hub.monitor().clone();
+                match hub.take_endpoint() {
+                    Some(endpoint) => Box::new(VhostUserBackend { endpoint, mac, monitor }),
+                    None => {
+                        unreachable!("the endpoint leaves with the controls, of which there is one")
+                    }
+                }
+            }
+        }
+    }
+}
