@@ -187,8 +187,10 @@ fn open_mmio(slot: MmioSlot, port: usize) -> Result<MmioDevice, Error> {
 
 fn network(transport: BusDevice, port: usize) -> Result<Box<dyn Device>, Error> {
     let memory = RingMemory::from_source(|bytes| device_memory(bytes).ok());
-    VirtioNet::open(transport, memory)
-        .map_err(|error| Error::Open { port, reason: error.reason.to_string() })
+    match VirtioNet::new(transport, memory) {
+        Ok(device) => Ok(Box::new(device)),
+        Err(error) => Err(Error::Open { port, reason: error.reason.to_string() }),
+    }
 }
 
 /// Takes device memory of the machine for good.

@@ -18,7 +18,7 @@ const ASKS: [u8; 12] = [1, 1, 54, 0, 168, 5, 34, 0, 16, 0, 1, 0];
 const PLAIN: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 
 fn asked() -> Offloads {
-    Offloads::all() - Offloads::RSS_HASH
+    Offloads::all() - Offloads::RSS_HASH - Offloads::RX_RSS - Offloads::RX_VLAN_FILTER
 }
 
 /// Sends a frame behind this header.

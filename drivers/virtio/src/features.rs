@@ -107,6 +107,16 @@ impl Features {
         (self & ACTED_ON).ring_features()
     }
 
+    /// These, without those that need a control queue where there is none.
+    pub fn consistent(self) -> Self {
+        if self.contains(Self::CTRL_VQ) { self } else { self - NEED_CONTROL }
+    }
+
+    /// Whether there may be several pairs of queues.
+    pub fn has_pairs(self) -> bool {
+        self.intersects(Self::MQ | Self::RSS)
+    }
+
     /// Offloads that a device with these features can be asked for.
     pub fn offloads(self) -> Offloads {
         negotiation::possible(self)
@@ -153,6 +163,16 @@ const ON_REQUEST: Features = Features::IN_ORDER
     .union(Features::MRG_RXBUF)
     .union(Features::INDIRECT_DESC)
     .union(Features::NOTIFICATION_DATA);
+
+/// Bits that ask for nothing but that control commands are possible, accepted together with the control queue.
+const CONTROL: Features = Features::CTRL_VQ
+    .union(Features::CTRL_RX)
+    .union(Features::CTRL_MAC_ADDR)
+    .union(Features::GUEST_ANNOUNCE);
+
+/// Bits that mean nothing without a control queue (virtio 1.2, 5.1.3.1).
+const NEED_CONTROL: Features =
+    CONTROL.union(Features::CTRL_VLAN).union(Features::MQ).union(Features::RSS);
 
 /// Features of the rings that this driver acts on.
 const ACTED_ON: Features = HARMLESS.union(ON_REQUEST);

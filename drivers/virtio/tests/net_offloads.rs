@@ -13,15 +13,16 @@ use netdev::{Config, Device, DropCause, Offloads, RingFeatures, StartFailure};
 use virtio::features::Features;
 use virtio::net::{RingMemory, VirtioNet};
 
-/// What cannot be had here.
+/// What needs a control queue, or cannot be had at all.
 const WITHOUT: Offloads =
     Offloads::RSS_HASH.union(Offloads::RX_VLAN_FILTER).union(Offloads::RX_RSS);
 
-/// A device that can do all that the driver can ask for.
+/// A device that can do all that the driver can ask for, but for a control queue.
 fn able() -> Fake {
     Fake::with(|registers| {
-        registers.features = (Features::all() - Features::RING_PACKED).bits();
-        registers.config[10..].copy_from_slice(&9000u16.to_le_bytes());
+        let controls = Features::CTRL_VQ | Features::MQ | Features::RSS;
+        registers.features = (Features::all() - Features::RING_PACKED - controls).bits();
+        registers.config[10..12].copy_from_slice(&9000u16.to_le_bytes());
         registers.queue_sizes = vec![32; 2];
     })
 }

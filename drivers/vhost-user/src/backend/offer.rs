@@ -49,7 +49,11 @@ impl Offer {
         .union(RingFeatures::MERGEABLE);
 
     /// What the port can do.
-    pub(crate) const OFFLOADS: Offloads = Offloads::all().difference(Offloads::RSS_HASH);
+    pub(crate) const OFFLOADS: Offloads = Offloads::all().difference(Self::WITHOUT);
+
+    /// What a back end has no say in: front ends keep their control queue to themselves.
+    const WITHOUT: Offloads =
+        Offloads::RSS_HASH.union(Offloads::RX_RSS).union(Offloads::RX_VLAN_FILTER);
 
     /// What we offer for frames up to `max_frame`.
     pub(crate) fn new(queue_pairs: u16, max_frame: u16, config: &Config) -> Self {
@@ -143,6 +147,6 @@ mod tests {
     fn merged_frames_are_not_to_be_had_without_chains() {
         assert_eq!(Offer::missing(Offloads::RX_LRO), Offloads::RX_LRO);
         assert_eq!(Offer::missing(Offer::OFFLOADS), Offloads::empty());
-        assert_eq!(Offer::missing(Offloads::all()), Offloads::RSS_HASH);
+        assert_eq!(Offer::missing(Offloads::all()), Offer::WITHOUT);
     }
 }

@@ -7,7 +7,7 @@
 
 use netdev::{Config, MacAddress, Offloads, RingFeatures, RingFormat, RingLimits, StartFailure};
 
-use super::{Features, HARMLESS, HEADER_BYTES, ON_REQUEST, SPEAKING};
+use super::{CONTROL, Features, HARMLESS, HEADER_BYTES, ON_REQUEST, SPEAKING};
 use crate::ring::RingOptions;
 
 /// Bytes of an Ethernet header.
@@ -34,7 +34,7 @@ struct Need {
 }
 
 /// The offloads that this driver implements.
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 10] = [
     Need { offload: Offloads::TX_CHECKSUM, features: Features::CSUM, brings: Offloads::empty() },
     Need {
         offload: Offloads::RX_CHECKSUM,
@@ -72,6 +72,16 @@ const NEEDS: [Need; 8] = [
         brings: Offloads::empty(),
     },
     Need { offload: Offloads::RX_CHAINS, features: Features::MRG_RXBUF, brings: Offloads::empty() },
+    Need {
+        offload: Offloads::RX_VLAN_FILTER,
+        features: Features::CTRL_VLAN.union(Features::CTRL_VQ),
+        brings: Offloads::empty(),
+    },
+    Need {
+        offload: Offloads::RX_RSS,
+        features: Features::RSS.union(Features::CTRL_VQ),
+        brings: Offloads::empty(),
+    },
 ];
 
 /// Those of [`NEEDS`] that a device with `features` does.
@@ -126,6 +136,12 @@ pub struct Negotiated {
     pub rx_ring: u16,
     /// Entries of a transmit ring.
     pub tx_ring: u16,
+    /// Receive queues in use.
+    pub rx_queues: u16,
+    /// Transmit queues in use; not more.
+    pub tx_queues: u16,
+    /// The number of the control queue, if there is one.
+    pub control: Option<u16>,
 }
 
 impl Negotiated {
@@ -179,12 +195,16 @@ pub fn negotiate(
     if !offer.features.contains(Features::VERSION_1) {
         return Err(StartFailure::Device("a legacy device: VIRTIO_F_VERSION_1 is not offered"));
     }
-    for asked in [config.rx_queues, config.tx_queues] {
+    let (rx_queues, tx_queues) = (config.rx_queues, config.tx_queues);
+    for asked in [rx_queues, tx_queues] {
         if asked == 0 || asked > offer.pairs {
             return Err(StartFailure::Queues { asked, max: offer.pairs });
         }
     }
-    let allowed = offer.features - Features::of_ring(config.ring_features_off);
+    if tx_queues > rx_queues {
+        return Err(StartFailure::QueuePairs { rx: rx_queues, tx: tx_queues });
+    }
+    let allowed = offer.features.consistent() - Features::of_ring(config.ring_features_off);
     let missing = config.offloads - possible(allowed);
     if !missing.is_empty() {
         return Err(StartFailure::Offloads(missing));
@@ -213,18 +233,39 @@ pub fn negotiate(
     if offer.mtu.is_some() && room >= offer.max_frame() {
         features |= offer.features & Features::MTU;
     }
-    Ok(Negotiated { features, offloads, max_frame, ring_format, rx_ring, tx_ring })
+    let control = control_queue(features, offer.pairs);
+    Ok(Negotiated {
+        features,
+        offloads,
+        max_frame,
+        ring_format,
+        rx_ring,
+        tx_ring,
+        rx_queues,
+        tx_queues,
+        control,
+    })
 }
 
 /// Bits to accept of those that are `allowed`, but for the rings' format and the MTU, and the offloads in force.
 fn accept(allowed: Features, config: &Config) -> (Features, Offloads) {
-    let mut wanted = HARMLESS | (Features::of_ring(config.ring_features) & ON_REQUEST);
+    let mut wanted = HARMLESS | CONTROL | (Features::of_ring(config.ring_features) & ON_REQUEST);
+    if config.rx_queues > 1 {
+        wanted |= Features::MQ;
+    }
     let mut offloads = config.offloads;
     for need in NEEDS.iter().filter(|need| config.offloads.contains(need.offload)) {
         wanted |= need.features;
         offloads |= need.brings;
     }
     (allowed & wanted, offloads)
+}
+
+/// The number of the control queue: behind all pairs that the device has, or behind the one pair of a device that is
+/// not told that there may be several (virtio 1.2, 5.1.2).
+fn control_queue(features: Features, pairs: u16) -> Option<u16> {
+    let pairs = if features.has_pairs() { pairs } else { 1 };
+    if features.contains(Features::CTRL_VQ) { pairs.checked_mul(2) } else { None }
 }
 
 /// The format to be in force.
@@ -279,7 +320,8 @@ mod tests {
     fn the_usual_device() {
         let all = Features::all();
         let got = negotiate(&offer(all), &Config::default(), &POOL).unwrap();
-        assert_eq!(got.features, HARMLESS | Features::RING_PACKED);
+        assert_eq!(got.features, HARMLESS | CONTROL | Features::RING_PACKED);
+        assert_eq!(got.control, Some(2));
         assert_eq!(got.ring_format, RingFormat::Packed);
         assert_eq!((got.rx_ring, got.tx_ring, got.max_frame), (256, 64, 2048));
     }
@@ -299,6 +341,7 @@ mod tests {
             assert!(got.features.contains(need.features), "{}", need.offload);
             assert_eq!(got.offloads, need.offload | need.brings);
             for bit in need.features.iter() {
+                // (Without a control queue there is nothing that needs one.)
                 let failure = negotiate(&offer(Features::all() - bit), &config, &POOL).unwrap_err();
                 assert_eq!(failure, StartFailure::Offloads(need.offload), "without {bit:?}");
             }
@@ -404,6 +447,13 @@ mod tests {
         assert_eq!(fails(none, POOL), StartFailure::Queues { asked: 0, max: 1 });
         let two = Config { tx_queues: 2, ..Config::default() };
         assert_eq!(fails(two, POOL), StartFailure::Queues { asked: 2, max: 1 });
+        let four = Offer { pairs: 4, ..device };
+        let failure = negotiate(&four, &two, &POOL).unwrap_err();
+        assert_eq!(failure, StartFailure::QueuePairs { rx: 1, tx: 2 });
+        let three = Config { rx_queues: 3, ..two };
+        let got = negotiate(&four, &three, &POOL).unwrap();
+        assert_eq!((got.rx_queues, got.tx_queues, got.control), (3, 2, Some(8)));
+        assert!(got.features.contains(Features::MQ));
         for asked in [0, 3, 2048] {
             let ring = Config { rx_ring: Some(asked), ..Config::default() };
             assert_eq!(fails(ring, POOL), StartFailure::RingSize { asked, min: 1, max: 1024 });
@@ -442,12 +492,13 @@ mod tests {
             let limits = Limits { headroom: 128, room };
             if let Ok(got) = negotiate(&device, &config, &limits) {
                 prop_assert!(device.features.contains(got.features));
-                let base = HARMLESS | ON_REQUEST | Features::MTU | Features::RING_PACKED;
+                let base = HARMLESS | CONTROL | ON_REQUEST | Features::MTU | Features::RING_PACKED;
                 let implemented = NEEDS.iter().fold(base, |all, need| all | need.features);
                 prop_assert!(implemented.contains(got.features));
                 let ring_features = got.features.ring_features();
                 prop_assert!(ring_features.contains(on) && !ring_features.intersects(off));
                 prop_assert!(got.offloads.contains(offloads));
+                prop_assert_eq!(got.features.consistent(), got.features);
                 prop_assert_eq!(got.offloads - possible(got.features), Offloads::empty());
                 let packed = got.features.contains(Features::RING_PACKED);
                 prop_assert_eq!(packed, got.ring_format == RingFormat::Packed);

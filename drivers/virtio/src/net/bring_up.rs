@@ -7,25 +7,28 @@ use netbuf::{Burst, Pool};
 use netdev::{Config, RxQueue, StartFailure, TxQueue};
 
 use super::VirtioNet;
-use super::config_space::{RX, TX, read_offer};
+use super::config_space::read_offer;
+use super::control_queue::{Command, ControlQueue};
 use super::queues::Queues;
 use super::running::Running;
 use crate::features::{Limits, Negotiated, negotiate};
-use crate::transport::{DeviceStatus, DoorbellTransport, Transport};
+use crate::transport::{DeviceStatus, Doorbell, DoorbellTransport, Transport};
 
 /// How often the status is read while a device resets. Devices of a virtual machine answer at once; a second
 /// or so passes over a bus.
 const RESET_READS: usize = 1_000_000;
 
 /// What a start made.
-pub(super) struct Started {
+pub(super) struct Started<D> {
     pub(super) rx: Vec<Box<dyn RxQueue>>,
     pub(super) tx: Vec<Box<dyn TxQueue>>,
+    pub(super) control: Option<ControlQueue<D>>,
     pub(super) negotiated: Negotiated,
     pub(super) running: Running,
 }
 
 /// Resets the device. `Err` where it does not confirm: it may still access memory.
+#[inline(never)]
 pub(super) fn reset<T: Transport>(transport: &mut T) -> Result<(), StartFailure> {
     transport.set_status(DeviceStatus::empty());
     for _ in 0..RESET_READS {
@@ -38,6 +41,7 @@ pub(super) fn reset<T: Transport>(transport: &mut T) -> Result<(), StartFailure>
 }
 
 /// Resets the device and tells it that a driver is there: features and configuration can be read.
+#[inline(never)]
 pub(super) fn greet<T: Transport>(transport: &mut T) -> Result<(), StartFailure> {
     reset(transport)?;
     transport.set_status(DeviceStatus::ACKNOWLEDGE);
@@ -46,6 +50,7 @@ pub(super) fn greet<T: Transport>(transport: &mut T) -> Result<(), StartFailure>
 }
 
 /// Tells the device that it is not used, and resets it as far as it lets itself.
+#[inline(never)]
 pub(super) fn give_up<T: Transport>(transport: &mut T) {
     transport.set_status(DeviceStatus::FAILED);
     transport.set_status(DeviceStatus::empty());
@@ -53,6 +58,7 @@ pub(super) fn give_up<T: Transport>(transport: &mut T) {
 
 /// Ends a run: the device is reset, and its queues' buffers can go home when they are dropped. A device that does not
 /// confirm may still write to the buffers that it was given: they are then lost.
+#[inline(never)]
 pub(super) fn end<T: Transport>(transport: &mut T, running: &Running) {
     if reset(transport).is_ok() {
         // SAFETY: the device has just confirmed its reset.
@@ -67,18 +73,19 @@ pub(super) fn start<T: DoorbellTransport>(
     device: &mut VirtioNet<T>,
     config: &Config,
     pool: &Pool,
-) -> Result<Started, StartFailure> {
+) -> Result<Started<T::Doorbell>, StartFailure> {
     greet(&mut device.transport)?;
     device.offer = read_offer(&mut device.transport)?;
     let limits = Limits { headroom: pool.headroom(), room: pool.room() };
     let negotiated = negotiate(&device.offer, config, &limits)?;
-    let (needed, available) = (negotiated.rx_ring.into(), pool.available());
+    let needed = usize::from(negotiated.rx_ring) * usize::from(negotiated.rx_queues);
+    let available = pool.available();
     if available < needed {
         return Err(StartFailure::PoolTooSmall { needed, available });
     }
     agree(&mut device.transport, &negotiated)?;
-    let mut started =
-        Started { rx: Vec::new(), tx: Vec::new(), negotiated, running: Running::new() };
+    let (rx, tx, running) = (Vec::new(), Vec::new(), Running::new());
+    let mut started = Started { rx, tx, control: None, negotiated, running };
     match run(device, config, pool, &mut started) {
         Ok(()) => Ok(started),
         Err(reason) => {
@@ -93,7 +100,7 @@ fn run<T: DoorbellTransport>(
     device: &mut VirtioNet<T>,
     config: &Config,
     pool: &Pool,
-    started: &mut Started,
+    started: &mut Started<T::Doorbell>,
 ) -> Result<(), StartFailure> {
     let VirtioNet { transport, memory, .. } = device;
     let bytes = started.negotiated.ring_bytes().ok_or(StartFailure::NoMemory)?;
@@ -102,9 +109,13 @@ fn run<T: DoorbellTransport>(
     // SAFETY: the device was reset, so it knows of no ring; the rings of an earlier start ended with it (see
     // `Running`), or it would not have been given back.
     let mut queues =
-        unsafe { Queues::new(transport, memory, negotiated, running, config.port, pool)? };
-    started.rx.push(queues.receive(RX)?);
-    started.tx.push(queues.transmit(TX)?);
+        unsafe { Queues::new(transport, memory, negotiated, running, config.port, pool) };
+    let pairs = negotiated.rx_queues;
+    for pair in 0..pairs {
+        started.rx.push(T::Doorbell::receive_queue(&mut queues, 2 * pair)?);
+        started.tx.push(T::Doorbell::transmit_queue(&mut queues, 2 * pair + 1)?);
+    }
+    started.control = negotiated.control.map(|queue| queues.control(queue)).transpose()?;
     transport.set_status(agreed() | DeviceStatus::DRIVER_OK);
     // The first burst posts the buffers, and tells the device of them. (There is nothing to receive yet, and
     // statistics start at zero.)
@@ -112,8 +123,22 @@ fn run<T: DoorbellTransport>(
     for rx in &mut started.rx {
         rx.rx_burst(&mut nothing);
     }
+    if pairs > 1 && !switch_on(started.control.as_mut(), pairs) {
+        return Err(StartFailure::Device("it does not switch its pairs of queues on"));
+    }
+    // (The device may use every pair, its transmit queue included: that stays behind.)
+    started.tx.truncate(negotiated.tx_queues.into());
     started.running.started();
     Ok(())
+}
+
+/// Tells the device how many pairs of queues it is to use; whether it does.
+fn switch_on<D: Doorbell>(queue: Option<&mut ControlQueue<D>>, pairs: u16) -> bool {
+    queue.is_some_and(|queue| {
+        queue.begin(Command::Pairs);
+        queue.push(&pairs.to_le_bytes());
+        queue.run()
+    })
 }
 
 fn agreed() -> DeviceStatus {

@@ -3,7 +3,7 @@
 //! Fields of a feature that was not offered are garbage and are not read.
 #![forbid(unsafe_code)]
 
-use netdev::{MacAddress, RingLimits, StartFailure};
+use netdev::{Link, MacAddress, RingLimits, Rss, StartFailure};
 
 use crate::features::{Features, MIN_MTU, Offer};
 use crate::ring::split::RingSize;
@@ -12,29 +12,43 @@ use crate::transport::{DoorbellTransport, Transport};
 /// Byte offsets of `virtio_net_config`.
 const MAC: usize = 0;
 const STATUS: usize = 6;
+const PAIRS: usize = 8;
 const MTU: usize = 10;
+const RSS_KEY: usize = 17;
+const RSS_TABLE: usize = 18;
 
 /// `VIRTIO_NET_S_LINK_UP`.
 const LINK_UP: u16 = 1;
 
-/// How often the configuration is read again before the device is given up.
-const TRIES: usize = 16;
+/// `VIRTIO_NET_S_ANNOUNCE`.
+const ANNOUNCE: u16 = 2;
 
-/// The receive and the transmit queue of the only pair.
-pub(super) const RX: u16 = 0;
-pub(super) const TX: u16 = 1;
+/// Most pairs of queues that a device may state (virtio 1.2, 5.1.4).
+const MOST_PAIRS: u16 = 0x8000;
+
+/// How often the configuration is read again before the device is given up. (More than compilers unroll.)
+const TRIES: usize = 100;
+
+/// The receive and the transmit queue of the first pair.
+const RX: u16 = 0;
+const TX: u16 = 1;
 
 /// Reads what the device offers. Its status must at least be `DRIVER`.
 pub(super) fn read_offer<T: DoorbellTransport>(transport: &mut T) -> Result<Offer, StartFailure> {
     let features = Features::from_bits_retain(transport.read_device_features());
-    let (mac, mtu) = stable(transport, |transport| {
+    let several = features.consistent().has_pairs();
+    let (mac, mtu, pairs) = stable(transport, |transport| {
         let mac = features.contains(Features::MAC).then(|| read_mac(transport)).transpose()?;
         let mtu = features
             .contains(Features::MTU)
             .then(|| transport.read_config_space::<u16>(MTU))
             .transpose()?;
-        Ok((mac, mtu))
+        let pairs = if several { transport.read_config_space::<u16>(PAIRS)? } else { 1 };
+        Ok((mac, mtu, pairs))
     })?;
+    if pairs == 0 || pairs > MOST_PAIRS {
+        return Err(StartFailure::Device("its pairs of queues are not 1 to 32768"));
+    }
     if mtu.is_some_and(|mtu| mtu < MIN_MTU) {
         return Err(StartFailure::Device("its MTU is less than 68 bytes"));
     }
@@ -42,16 +56,41 @@ pub(super) fn read_offer<T: DoorbellTransport>(transport: &mut T) -> Result<Offe
         features,
         mac: mac.filter(|mac| mac.is_valid_unicast()),
         mtu,
-        pairs: 1,
+        pairs,
         rx_ring: ring_limits(transport, RX)?,
         tx_ring: ring_limits(transport, TX)?,
     })
 }
 
-/// Whether the link is up, as the device says.
-pub(super) fn read_link_up<T: Transport>(transport: &T) -> Result<bool, StartFailure> {
+/// The link, as the device says.
+pub(super) fn read_link<T: Transport>(transport: &T) -> Result<Link, StartFailure> {
     let status = stable(transport, |transport: &T| transport.read_config_space::<u16>(STATUS))?;
-    Ok(status & LINK_UP != 0)
+    Ok(Link { up: status & LINK_UP != 0, announce: status & ANNOUNCE != 0, speed: None })
+}
+
+/// What a device can spread packets by.
+pub(super) struct RssLimits {
+    /// Most bytes of a key.
+    key: u8,
+    /// Most entries of a table.
+    table: u16,
+}
+
+impl RssLimits {
+    /// The length of this key, and the mask for this table, where the device takes them.
+    pub(super) fn lengths(&self, rss: &Rss<'_>) -> Option<(u8, u16)> {
+        let key = u8::try_from(rss.key.len()).ok().filter(|&key| key <= self.key)?;
+        let table = u16::try_from(rss.table.len()).ok().filter(|&table| table <= self.table)?;
+        table.is_power_of_two().then(|| (key, table - 1))
+    }
+}
+
+/// Reads them, of a device that offers `VIRTIO_NET_F_RSS`.
+pub(super) fn read_rss_limits<T: Transport>(transport: &T) -> Result<RssLimits, StartFailure> {
+    stable(transport, |transport: &T| {
+        let key = transport.read_config_space(RSS_KEY)?;
+        Ok(RssLimits { key, table: transport.read_config_space(RSS_TABLE)? })
+    })
 }
 
 /// Byte by byte, because its fields are bytes (virtio 1.2, 4.1.3.1 and 4.2.2.2).
@@ -80,6 +119,7 @@ fn stable<T: Transport, V>(
     Err(StartFailure::Device("its configuration never stops changing"))
 }
 
+#[inline(never)]
 fn ring_limits<T: Transport>(transport: &mut T, queue: u16) -> Result<RingLimits, StartFailure> {
     match transport.max_queue_size(queue) {
         0 => Err(StartFailure::Device("a queue is missing (its size is 0)")),

@@ -16,7 +16,7 @@ use super::ring_memory::RingMemory;
 use crate::features::{HEADER_BYTES, Offer};
 use crate::ring::split::{RingSize, ring_bytes};
 use crate::ring::table_bytes;
-use crate::transport::{BusDevice, DeviceType, DoorbellTransport};
+use crate::transport::{DeviceType, DoorbellTransport};
 
 /// A virtio network device that is not running.
 pub struct VirtioNet<T: DoorbellTransport> {
@@ -86,21 +86,6 @@ impl<T: DoorbellTransport + 'static> VirtioNet<T> {
     }
 }
 
-impl VirtioNet<BusDevice> {
-    /// As [`new`](Self::new), as a trait object. Not generic, so that the driver over a bus is compiled in this crate,
-    /// for speed, whatever the crate that names it is compiled for.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    #[inline(never)]
-    pub fn open(
-        transport: BusDevice,
-        memory: RingMemory,
-    ) -> Result<Box<dyn Device>, Box<OpenError<BusDevice>>> {
-        Ok(Box::new(Self::new(transport, memory)?))
-    }
-}
-
 fn probe<T: DoorbellTransport>(transport: &mut T) -> Result<Offer, StartFailure> {
     if transport.device_type() != DeviceType::Network {
         return Err(StartFailure::Device("it is not a network device"));
@@ -140,7 +125,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
         match bring_up::start(&mut self, config, pool) {
-            Ok(Started { rx, tx, negotiated, running }) => {
+            Ok(Started { rx, tx, control, negotiated, running }) => {
                 let mut info = self.info();
                 info.max_frame = negotiated.max_frame.into();
                 info.offloads = negotiated.offloads;
@@ -150,7 +135,10 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 info.rx_ring.min = negotiated.rx_ring;
                 info.tx_ring.max = negotiated.tx_ring;
                 info.tx_ring.min = negotiated.tx_ring;
-                let control = NetControl { device: *self, negotiated, running };
+                info.rx_queues = negotiated.rx_queues;
+                info.tx_queues = negotiated.tx_queues;
+                let (device, mac) = (*self, info.mac);
+                let control = NetControl { device, negotiated, running, queue: control, mac };
                 Ok(Port { info, rx, tx, control: Box::new(control) })
             }
             Err(reason) => {

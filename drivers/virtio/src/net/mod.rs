@@ -5,15 +5,16 @@
 //!     ^--------------------------------- stop ------------------------------------------------'
 //! ```
 //!
-//! One pair of queues over split or packed rings, polled. The ring's format and the header are types, chosen at start in
+//! Pairs of queues over split or packed rings, polled. The ring's format and the header are types, chosen at start in
 //! `queues.rs`; the queues know neither the transport nor its registers.
 //!
-//! Deliberately absent: control queue and several pairs (each is a further file), and interrupts but for
-//! [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
+//! Deliberately absent: hashes of received packets (`HASH_REPORT`), switching offloads while the device runs, and
+//! interrupts but for [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
 
 mod bring_up;
 mod config_space;
 mod control;
+mod control_queue;
 mod device;
 mod header;
 mod queues;
@@ -24,4 +25,5 @@ mod tx;
 
 pub use device::{OpenError, VirtioNet};
 pub use header::{PlainHeader, SpeakingHeader};
+pub(crate) use queues::Queues;
 pub use ring_memory::RingMemory;

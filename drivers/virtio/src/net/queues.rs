@@ -1,14 +1,17 @@
 //! Making the queues of a start: rings in the device's memory, one behind the other, of the types that were negotiated.
 //!
-//! Each type of ring is compiled once for each kind of header and doorbell: where a device may say nothing of a received
-//! frame, its headers are not read; what is sent is the same for both.
+//! Each type of ring is compiled once for each kind of header: where a device may say nothing of a received frame, its
+//! headers are not read; what is sent is the same for both. Queues are generic over the doorbell and not over the
+//! transport: those over a bus are compiled in this crate, for speed (see [`Doorbell::receive_queue`]), bring-up where a
+//! transport is named, which may be for size.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use netbuf::{DeviceMemory, Pool};
-use netdev::{QueueCounters, RingFormat, RxQueue, StartFailure, TxQueue};
+use netdev::{QueueCounters, RingFormat, RxQueue, StartFailure, TxQueue, WakeSource};
 
+use super::control_queue::ControlQueue;
 use super::running::Running;
 use super::rx::Receiver;
 use super::tx::Sender;
@@ -16,15 +19,45 @@ use super::{PlainHeader, SpeakingHeader};
 use crate::features::{Features, Negotiated};
 use crate::ring::packed::{self, PackedReceive, PackedTransmit};
 use crate::ring::split::{self, RingSize, SplitReceive, SplitTransmit};
-use crate::ring::{Addresses, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
-use crate::transport::DoorbellTransport;
+use crate::ring::{Addresses, CommandRing, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use crate::transport::{Doorbell, DoorbellTransport};
 
 /// The constructor of a kind of ring, of which the caller promises that nobody else uses its memory.
 type Make<R, S> = unsafe fn(&DeviceMemory, usize, RingSize, &S) -> Option<R>;
 
-/// Queues in the making.
-pub(super) struct Queues<'a, T: DoorbellTransport> {
-    transport: &'a mut T,
+/// What queues need of a transport, whichever it is.
+trait Wiring<D> {
+    /// The doorbell of a queue that is to have so many entries.
+    fn bell(&mut self, queue: u16, entries: u32, data: bool) -> Result<D, StartFailure>;
+
+    /// What wakes a sleeper when the device has something in a queue.
+    fn wake(&self, queue: u16) -> Option<WakeSource>;
+
+    /// Names a ring to the device.
+    fn name(&mut self, queue: u16, entries: u32, ring: Addresses);
+}
+
+impl<T: DoorbellTransport> Wiring<T::Doorbell> for T {
+    fn bell(&mut self, queue: u16, entries: u32, data: bool) -> Result<T::Doorbell, StartFailure> {
+        if self.max_queue_size(queue) < entries {
+            return Err(StartFailure::Device("a queue is missing, or smaller than the first"));
+        }
+        self.doorbell(queue, data).map_err(StartFailure::Device)
+    }
+
+    fn wake(&self, queue: u16) -> Option<WakeSource> {
+        self.wake_source(queue)
+    }
+
+    fn name(&mut self, queue: u16, entries: u32, ring: Addresses) {
+        let Addresses { desc, driver, device } = ring;
+        self.queue_set(queue, entries, desc, driver, device);
+    }
+}
+
+/// Queues in the making: made of a transport, and emptied by its kind of doorbell.
+pub struct Queues<'a, D> {
+    transport: &'a mut dyn Wiring<D>,
     /// Invariant: nobody uses it from `used` on.
     memory: &'a DeviceMemory,
     used: usize,
@@ -34,19 +67,28 @@ pub(super) struct Queues<'a, T: DoorbellTransport> {
     transmit: TransmitSetup,
 }
 
-impl<'a, T: DoorbellTransport> Queues<'a, T> {
+/// A queue whose ring is to be made. (All that can fail comes before the ring, so that nothing is to be undone.)
+struct Place<D> {
+    queue: u16,
+    size: RingSize,
+    /// Where its memory begins.
+    offset: usize,
+    doorbell: D,
+}
+
+impl<'a, D: Doorbell + 'static> Queues<'a, D> {
     /// # Safety
     /// Neither the device nor an earlier start may use `memory` any more.
     pub(super) unsafe fn new(
-        transport: &'a mut T,
+        transport: &'a mut impl DoorbellTransport<Doorbell = D>,
         memory: &'a DeviceMemory,
         negotiated: &'a Negotiated,
         running: &'a Running,
         port: u16,
         pool: &Pool,
-    ) -> Result<Self, StartFailure> {
+    ) -> Self {
         let (options, max_frame) = (negotiated.ring_options(), negotiated.max_frame);
-        Ok(Self {
+        Self {
             transport,
             memory,
             used: 0,
@@ -54,56 +96,68 @@ impl<'a, T: DoorbellTransport> Queues<'a, T> {
             running,
             receive: ReceiveSetup { options, pool: *pool, port, max_frame },
             transmit: TransmitSetup { options, home: *pool, max_frame },
-        })
+        }
     }
 
     /// Makes the receive queue `queue`, with nothing posted yet.
-    pub(super) fn receive(&mut self, queue: u16) -> Result<Box<dyn RxQueue>, StartFailure> {
+    pub(crate) fn receive(&mut self, queue: u16) -> Result<Box<dyn RxQueue>, StartFailure> {
+        let place = self.place(queue, self.negotiated.rx_ring, false)?;
         match (self.negotiated.ring_format, self.negotiated.headers_speak()) {
-            (RingFormat::Packed, false) => self.receiver(queue, PackedReceive::<PlainHeader>::new),
+            (RingFormat::Packed, false) => self.receiver(place, PackedReceive::<PlainHeader>::new),
             (RingFormat::Packed, true) => {
-                self.receiver(queue, PackedReceive::<SpeakingHeader>::new)
+                self.receiver(place, PackedReceive::<SpeakingHeader>::new)
             }
-            (_, false) => self.receiver(queue, SplitReceive::<PlainHeader>::new),
-            (_, true) => self.receiver(queue, SplitReceive::<SpeakingHeader>::new),
+            (_, false) => self.receiver(place, SplitReceive::<PlainHeader>::new),
+            (_, true) => self.receiver(place, SplitReceive::<SpeakingHeader>::new),
         }
     }
 
     /// Makes the transmit queue `queue`.
-    pub(super) fn transmit(&mut self, queue: u16) -> Result<Box<dyn TxQueue>, StartFailure> {
+    pub(crate) fn transmit(&mut self, queue: u16) -> Result<Box<dyn TxQueue>, StartFailure> {
+        let place = self.place(queue, self.negotiated.tx_ring, true)?;
         match self.negotiated.ring_format {
-            RingFormat::Packed => self.sender(queue, PackedTransmit::<PlainHeader>::new),
-            _ => self.sender(queue, SplitTransmit::<PlainHeader>::new),
+            RingFormat::Packed => self.sender(place, PackedTransmit::<PlainHeader>::new),
+            _ => self.sender(place, SplitTransmit::<PlainHeader>::new),
         }
+    }
+
+    /// Makes the control queue, which is the last one.
+    #[inline(never)]
+    pub(super) fn control(&mut self, queue: u16) -> Result<ControlQueue<D>, StartFailure> {
+        let place = self.place(queue, CommandRing::ENTRIES.get(), false)?;
+        let format = self.negotiated.ring_format;
+        // SAFETY: nobody used the memory from `offset` on, and nothing is made behind this ring.
+        let ring = unsafe { CommandRing::new(self.memory, place.offset, format) };
+        let Some(ring) = ring else { return Err(StartFailure::NoMemory) };
+        self.name(&place, ring.addresses());
+        Ok(ControlQueue { ring, doorbell: place.doorbell, queue })
     }
 
     fn receiver<R: ReceiveRing>(
         &mut self,
-        queue: u16,
+        place: Place<D>,
         make: Make<R, ReceiveSetup>,
     ) -> Result<Box<dyn RxQueue>, StartFailure> {
-        let size = ring_size(self.negotiated.rx_ring)?;
-        let offset = self.take(size, 0);
         // SAFETY: nobody used the memory from `offset` on, and what is made next lies behind the ring.
-        let ring = unsafe { make(self.memory, offset, size, &self.receive) };
-        let ring = ring.ok_or(StartFailure::NoMemory)?;
-        let doorbell = self.connect(queue, size, ring.addresses())?;
-        let (counters, wake) = (Self::counters(), self.transport.wake_source(queue));
+        let ring = unsafe { make(self.memory, place.offset, place.size, &self.receive) };
+        let Some(ring) = ring else { return Err(StartFailure::NoMemory) };
+        self.name(&place, ring.addresses());
+        let Place { queue, doorbell, .. } = place;
+        let (counters, wake) = (Self::counters(), self.transport.wake(queue));
         let running = self.running.clone();
         Ok(Box::new(Receiver { ring, doorbell, queue, counters, running, wake }))
     }
 
     fn sender<R: TransmitRing>(
         &mut self,
-        queue: u16,
+        place: Place<D>,
         make: Make<R, TransmitSetup>,
     ) -> Result<Box<dyn TxQueue>, StartFailure> {
-        let size = ring_size(self.negotiated.tx_ring)?;
-        let offset = self.take(size, self.negotiated.tables(size));
         // SAFETY: as for a receive ring.
-        let ring = unsafe { make(self.memory, offset, size, &self.transmit) };
-        let ring = ring.ok_or(StartFailure::NoMemory)?;
-        let doorbell = self.connect(queue, size, ring.addresses())?;
+        let ring = unsafe { make(self.memory, place.offset, place.size, &self.transmit) };
+        let Some(ring) = ring else { return Err(StartFailure::NoMemory) };
+        self.name(&place, ring.addresses());
+        let Place { queue, doorbell, .. } = place;
         let (counters, running) = (Self::counters(), self.running.clone());
         Ok(Box::new(Sender { ring, doorbell, queue, counters, running }))
     }
@@ -113,33 +167,24 @@ impl<'a, T: DoorbellTransport> Queues<'a, T> {
         Arc::new(QueueCounters::default())
     }
 
-    /// Takes memory for a ring and what belongs to it; where it begins. (What is too much, the ring refuses.)
+    /// Takes memory for the ring of a queue, of one that sends for tables as well, and a doorbell. (What is too much
+    /// memory, the ring refuses.)
     #[inline(never)]
-    fn take(&mut self, size: RingSize, more: usize) -> usize {
+    fn place(&mut self, queue: u16, entries: u16, sends: bool) -> Result<Place<D>, StartFailure> {
+        let size = RingSize::new(entries.into()).ok_or(StartFailure::NoMemory)?;
+        let data = self.negotiated.features.contains(Features::NOTIFICATION_DATA);
+        let doorbell = self.transport.bell(queue, entries.into(), data)?;
         let ring = match self.negotiated.ring_format {
             RingFormat::Packed => packed::ring_bytes(size),
             _ => split::ring_bytes(size),
         };
         let offset = self.used;
-        self.used += ring + more;
-        offset
+        self.used += ring + if sends { self.negotiated.tables(size) } else { 0 };
+        Ok(Place { queue, size, offset, doorbell })
     }
 
     /// Names a ring to the device.
-    #[inline(never)]
-    fn connect(
-        &mut self,
-        queue: u16,
-        size: RingSize,
-        addresses: Addresses,
-    ) -> Result<T::Doorbell, StartFailure> {
-        let Addresses { desc, driver, device } = addresses;
-        self.transport.queue_set(queue, size.get().into(), desc, driver, device);
-        let data = self.negotiated.features.contains(Features::NOTIFICATION_DATA);
-        self.transport.doorbell(queue, data).map_err(StartFailure::Device)
+    fn name(&mut self, place: &Place<D>, ring: Addresses) {
+        self.transport.name(place.queue, place.size.get().into(), ring);
     }
-}
-
-fn ring_size(entries: u16) -> Result<RingSize, StartFailure> {
-    RingSize::new(entries.into()).ok_or(StartFailure::NoMemory)
 }

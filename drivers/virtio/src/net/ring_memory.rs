@@ -6,7 +6,7 @@ use netdev::{Offloads, RingFormat};
 
 use crate::features::Negotiated;
 use crate::ring::split::RingSize;
-use crate::ring::{packed, split, table_bytes};
+use crate::ring::{CommandRing, packed, split, table_bytes};
 
 /// Where the rings of a device lie: in memory that was given with the device, or that is taken when it starts, when it
 /// is known how much it needs.
@@ -38,14 +38,15 @@ impl From<DeviceMemory> for RingMemory {
 }
 
 impl Negotiated {
-    /// Bytes of device memory that the rings take. `None` where a ring has no possible size.
+    /// Bytes of device memory that all rings take. `None` where a ring has no possible size.
     pub fn ring_bytes(&self) -> Option<usize> {
         let (rx, tx) = (RingSize::new(self.rx_ring.into())?, RingSize::new(self.tx_ring.into())?);
         let rings = match self.ring_format {
             RingFormat::Packed => packed::ring_bytes(rx) + packed::ring_bytes(tx),
             _ => split::ring_bytes(rx) + split::ring_bytes(tx),
         };
-        Some(rings + self.tables(tx))
+        let pairs = usize::from(self.rx_queues) * (rings + self.tables(tx));
+        Some(pairs + if self.control.is_some() { CommandRing::BYTES } else { 0 })
     }
 
     /// Bytes of the tables behind a transmit ring of `size` entries.

@@ -1,6 +1,7 @@
 //! Virtqueues: each format in a folder of its own, with the driver half and the device half side by side.
 
 mod assembly;
+mod command;
 mod copy_in;
 mod copy_out;
 mod device;
@@ -15,6 +16,7 @@ pub mod split;
 mod table;
 mod window;
 
+pub(crate) use command::CommandRing;
 pub use device::DeviceHalf;
 pub use driver::{
     Addresses, Header, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup, Transmitted,

@@ -1,8 +1,12 @@
 //! The doorbell of devices that have one in memory: PCI and MMIO.
 
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
+use netdev::{RxQueue, StartFailure, TxQueue};
+
 use super::Doorbell;
+use crate::net::Queues;
 
 /// A cached doorbell register. Ringing is one store; over a virtual machine's bus, one exit.
 #[derive(Debug)]
@@ -52,5 +56,21 @@ impl Doorbell for BusDoorbell {
                 Register::Data(register) => register.write_volatile(data),
             }
         }
+    }
+
+    #[inline(never)]
+    fn receive_queue(
+        queues: &mut Queues<'_, Self>,
+        queue: u16,
+    ) -> Result<Box<dyn RxQueue>, StartFailure> {
+        queues.receive(queue)
+    }
+
+    #[inline(never)]
+    fn transmit_queue(
+        queues: &mut Queues<'_, Self>,
+        queue: u16,
+    ) -> Result<Box<dyn TxQueue>, StartFailure> {
+        queues.transmit(queue)
     }
 }

@@ -14,9 +14,10 @@ mod mmio;
 mod pci;
 mod pci_config;
 
+use alloc::boxed::Box;
 use core::fmt;
 
-use netdev::WakeSource;
+use netdev::{RxQueue, StartFailure, TxQueue, WakeSource};
 pub use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
 
 pub use bus::BusDoorbell;
@@ -25,11 +26,44 @@ pub use mmio::MmioDevice;
 pub use pci::PciDevice;
 pub use pci_config::{PciRegions, Span};
 
+use crate::net::Queues;
+
 /// Tells the device that a queue has new entries.
 pub trait Doorbell {
     /// Rings. At most once per burst. `data`: the queue's [`notification`](crate::ring::ReceiveRing::notification),
     /// of which a doorbell without data tells the queue only.
     fn ring(&mut self, data: u32);
+
+    /// Makes a receive queue that rings such a doorbell. Not to be written but for one that many transports share, so
+    /// that its queues are compiled once, in this crate, for speed.
+    ///
+    /// # Errors
+    /// As a device's start.
+    #[doc(hidden)]
+    fn receive_queue(
+        queues: &mut Queues<'_, Self>,
+        queue: u16,
+    ) -> Result<Box<dyn RxQueue>, StartFailure>
+    where
+        Self: Sized + 'static,
+    {
+        queues.receive(queue)
+    }
+
+    /// The same of a transmit queue.
+    ///
+    /// # Errors
+    /// As a device's start.
+    #[doc(hidden)]
+    fn transmit_queue(
+        queues: &mut Queues<'_, Self>,
+        queue: u16,
+    ) -> Result<Box<dyn TxQueue>, StartFailure>
+    where
+        Self: Sized + 'static,
+    {
+        queues.transmit(queue)
+    }
 }
 
 /// A transport that hands out a doorbell for each queue.
@@ -37,7 +71,7 @@ pub trait DoorbellTransport: Transport {
     /// Its kind of doorbell.
     type Doorbell: Doorbell + 'static;
 
-    /// The doorbell of `queue`, which has been set up; one that carries data where that was negotiated
+    /// The doorbell of `queue`, which may not have been set up yet; one that carries data where that was negotiated
     /// (`VIRTIO_F_NOTIFICATION_DATA`). Asked for at start.
     ///
     /// # Errors

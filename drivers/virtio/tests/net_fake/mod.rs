@@ -33,17 +33,35 @@ pub struct Registers {
     pub status: DeviceStatus,
     pub queue_sizes: Vec<u32>,
     pub rings: Vec<Option<SplitRing>>,
-    pub config: [u8; 12],
+    pub config: [u8; 24],
     pub config_len: usize,
     pub generation: u32,
     pub generation_runs: bool,
     pub refuses_features: bool,
     pub never_resets: bool,
     pub resets: u32,
+    /// The control queue and how the device answers commands there.
+    pub control: Option<(usize, Answer)>,
+    /// Commands, and how many of the ring's entries were looked at.
+    pub commands: Vec<Vec<u8>>,
+    pub seen: u16,
     pub notified: Vec<u32>,
     /// What doorbells with data were rung with last.
     pub data: Vec<Option<u32>>,
     pub doorbell_fault: Option<&'static str>,
+}
+
+/// What the device does with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Does,
+    Refuses,
+    /// Writes no answer into the buffer.
+    SaysNothing,
+    /// Finishes nothing.
+    Sleeps,
+    /// Finishes an entry that it was not given.
+    Lies,
 }
 
 /// A handle to the device, for the driver and for the test.
@@ -55,10 +73,10 @@ pub const USUAL: Features =
 
 impl Fake {
     pub fn new() -> Self {
-        let mut config = [0; 12];
+        let mut config = [0; 24];
         config[..6].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
         config[6] = 1;
-        config[10..].copy_from_slice(&1500u16.to_le_bytes());
+        config[10..12].copy_from_slice(&1500u16.to_le_bytes());
         Self(Rc::new(RefCell::new(Registers {
             device_type: DeviceType::Network,
             features: USUAL.bits(),
@@ -68,12 +86,15 @@ impl Fake {
             queue_sizes: vec![16; 2],
             rings: vec![None; QUEUES],
             config,
-            config_len: 12,
+            config_len: 24,
             generation: 0,
             generation_runs: false,
             refuses_features: false,
             never_resets: false,
             resets: 0,
+            control: None,
+            commands: Vec::new(),
+            seen: 0,
             notified: vec![0; QUEUES],
             data: vec![None; QUEUES],
             doorbell_fault: None,
@@ -88,7 +109,7 @@ impl Fake {
     }
 
     pub fn set_mtu(&self, mtu: u16) {
-        self.0.borrow_mut().config[10..].copy_from_slice(&mtu.to_le_bytes());
+        self.0.borrow_mut().config[10..12].copy_from_slice(&mtu.to_le_bytes());
     }
 
     pub fn open(&self) -> Result<VirtioNet<Fake>, StartFailure> {
@@ -98,6 +119,39 @@ impl Fake {
 
     pub fn ring(&self, queue: usize) -> SplitRing {
         self.0.borrow().rings[queue].expect("the queue is set up")
+    }
+}
+
+impl Fake {
+    /// Takes a command of the control queue.
+    fn obey(&self, queue: usize, answer: Answer) {
+        let ring = self.ring(queue);
+        let seen = self.0.borrow().seen;
+        assert_eq!(ring.load_avail_index(Ordering::Acquire), seen.wrapping_add(1), "one at a time");
+        let head = ring.avail(seen);
+        let read = ring.desc(head);
+        assert_eq!(read.flags, flags::DESC_NEXT);
+        let write = ring.desc(read.next);
+        assert_eq!((write.flags, write.len), (flags::DESC_WRITE, 1));
+        // SAFETY: the driver gave the command to the device.
+        let command =
+            unsafe { std::slice::from_raw_parts(read.addr as *const u8, read.len as usize) };
+        let mut registers = self.0.borrow_mut();
+        registers.commands.push(command.to_vec());
+        registers.seen = seen.wrapping_add(1);
+        let code = match answer {
+            Answer::Sleeps => return,
+            Answer::SaysNothing => None,
+            Answer::Refuses => Some(1),
+            Answer::Does | Answer::Lies => Some(0),
+        };
+        if let Some(code) = code {
+            // SAFETY: the driver gave the byte to the device.
+            unsafe { (write.addr as *mut u8).write(code) };
+        }
+        let id = if answer == Answer::Lies { 3 } else { head };
+        ring.set_used(seen, UsedElem { id: id.into(), len: 1 });
+        ring.store_used_index(seen.wrapping_add(1));
     }
 }
 
@@ -125,6 +179,10 @@ impl Transport for Fake {
 
     fn notify(&mut self, queue: u16) {
         self.0.borrow_mut().notified[usize::from(queue)] += 1;
+        let control = self.0.borrow().control;
+        if let Some((_, answer)) = control.filter(|&(control, _)| control == usize::from(queue)) {
+            self.obey(usize::from(queue), answer);
+        }
     }
 
     fn get_status(&self) -> DeviceStatus {
@@ -138,6 +196,7 @@ impl Transport for Fake {
                 registers.status = status;
                 registers.rings = vec![None; QUEUES];
                 registers.resets += 1;
+                registers.seen = 0;
             }
             return;
         }

@@ -39,7 +39,11 @@ pub const fn ring_bytes(size: RingSize) -> usize {
 /// # Safety
 /// No device and no other ring may use these bytes, now or as long as the ring is in use.
 #[inline(never)]
-unsafe fn place(memory: &DeviceMemory, offset: usize, size: RingSize) -> Option<PackedRing> {
+pub(in crate::ring) unsafe fn place(
+    memory: &DeviceMemory,
+    offset: usize,
+    size: RingSize,
+) -> Option<PackedRing> {
     let end = offset.checked_add(ring_bytes(size))?;
     if end > memory.len() || !offset.is_multiple_of(netbuf::CACHE_LINE) {
         return None;

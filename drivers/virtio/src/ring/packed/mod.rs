@@ -9,10 +9,12 @@ mod device_receive;
 mod device_transmit;
 mod driver;
 mod layout;
+pub(super) mod pair;
 mod position;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
 pub use device::PackedDevice;
+pub(super) use driver::place;
 pub use driver::{PackedReceive, PackedTransmit, ring_bytes};
 pub use layout::{Desc, Event, PackedRing, flags};

@@ -38,7 +38,7 @@ pub const fn ring_bytes(size: RingSize) -> usize {
 /// # Safety
 /// No device and no other ring may use these bytes, now or as long as the ring is in use.
 #[inline(never)]
-pub(crate) unsafe fn place(
+pub(in crate::ring) unsafe fn place(
     memory: &DeviceMemory,
     offset: usize,
     size: RingSize,

@@ -13,5 +13,6 @@ pub use device::{DeviceOptions, HEADER_LEN, Indexes, SplitDevice};
 pub(super) use device::{
     ETHERNET_HEADER, HEADER_BYTES, SHORT_HEADER, SHORTEST, Wide, wide as detect,
 };
+pub(super) use driver::place;
 pub use driver::{SplitReceive, SplitTransmit, ring_bytes};
 pub use layout::{Desc, RingSize, SplitRing, UsedElem, flags};
