@@ -16,6 +16,8 @@ pub enum Program {
     L2fwd,
     /// The image of udp-echo.
     UdpEcho,
+    /// The image that shows a port's controls.
+    Controls,
     /// plat/kvm's image that fails on demand.
     Selftest,
     /// l2fwd as a Linux process.
@@ -28,7 +30,7 @@ pub enum Program {
     Pktgen,
 }
 
-const COUNT: usize = 7;
+const COUNT: usize = 8;
 
 impl Program {
     /// Arguments of `cargo build --release`, where the result is in the target's `release`, and its own place.
@@ -41,6 +43,11 @@ impl Program {
                 &["-p", "barewire", "--example", "udp-echo"],
                 "examples/udp-echo",
                 "image/udp-echo",
+            ),
+            Self::Controls => (
+                &["-p", "barewire", "--example", "controls"],
+                "examples/controls",
+                "image/controls",
             ),
             Self::Selftest => (
                 &["-p", "plat-kvm", "--example", "selftest"],

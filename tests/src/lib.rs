@@ -9,6 +9,7 @@
 
 pub mod build;
 pub mod elf;
+pub mod network;
 pub mod process;
 pub mod scratch;
 pub mod turn;

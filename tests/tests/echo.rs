@@ -1,10 +1,10 @@
 //! udp-echo against real clients: a UDP socket through QEMU's user network, and the Linux kernel over a TAP device.
 
 use end_to_end::build::Program;
+use end_to_end::network::{Network, succeed};
 use end_to_end::process::{Process, launcher};
-use end_to_end::{have, root, skip, turn};
+use end_to_end::{have, root, turn};
 use std::net::UdpSocket;
-use std::process::{Command, Output};
 use std::time::Duration;
 
 const QEMU: &str = "qemu-system-x86_64";
@@ -45,65 +45,18 @@ fn a_datagram_comes_back_through_the_forwarded_port() {
     }
 }
 
-/// A network namespace with a TAP device and an address; gone when dropped.
-struct Network(String);
-
 const HOST: &str = "10.9.0.1";
 const GUEST: &str = "10.9.0.2";
 
-impl Network {
-    fn new() -> Option<Self> {
-        let network = Self(format!("barewire-{}", std::process::id()));
-        let name = network.0.as_str();
-        for arguments in [
-            &["netns", "add", name][..],
-            &["-n", name, "tuntap", "add", "dev", "tap0", "mode", "tap"],
-            &["-n", name, "addr", "add", &format!("{HOST}/24"), "dev", "tap0"],
-            &["-n", name, "link", "set", "tap0", "up"],
-        ] {
-            let output = Command::new("ip").args(arguments).output().expect("ip can be started");
-            if !output.status.success() {
-                skip(&format!(
-                    "ip {arguments:?}: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                ));
-                return None;
-            }
-        }
-        Some(network)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0]).arg(program);
-        command
-    }
-
-    /// A counter of the kernel in this namespace, such as `Udp` `InCsumErrors`.
-    fn counter(&self, protocol: &str, name: &str) -> u64 {
-        let output =
-            self.command("cat").arg("/proc/net/snmp").output().expect("cat can be started");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut lines =
-            text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
-        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-        let index =
-            names.split(' ').position(|word| word == name).expect("the kernel has this counter");
-        values.split(' ').nth(index).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
-#[track_caller]
-fn succeed(output: Output) -> String {
+/// A counter of the kernel in a namespace, such as `Udp` `InCsumErrors`.
+fn counter(network: &Network, protocol: &str, name: &str) -> u64 {
+    let output = network.command("cat").arg("/proc/net/snmp").output().expect("cat can be started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let index =
+        names.split(' ').position(|word| word == name).expect("the kernel has this counter");
+    values.split(' ').nth(index).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -112,7 +65,7 @@ fn ping_and_nc_are_answered_over_a_tap_device() {
         return;
     }
     let _turn = turn::take();
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new(Some(&format!("{HOST}/24")), &[]) else { return };
     let image = Program::UdpEcho.path();
     let mut command = network.command(Program::Launcher.path().to_str().unwrap());
     command.arg(image).args(["--port", "tap:tap0", "--", &format!("netdev.ip={GUEST}/24")]);
@@ -131,13 +84,13 @@ fn ping_and_nc_are_answered_over_a_tap_device() {
     let answer = succeed(network.command("sh").args(["-c", &ask]).output().unwrap());
     assert_eq!(answer, "hello, kernel\n");
     // The kernel verified every answer's checksums.
-    for (protocol, counter) in
+    for (protocol, name) in
         [("Udp", "InCsumErrors"), ("Icmp", "InCsumErrors"), ("Ip", "InHdrErrors")]
     {
-        assert_eq!(network.counter(protocol, counter), 0, "{protocol} {counter}");
+        assert_eq!(counter(&network, protocol, name), 0, "{protocol} {name}");
     }
-    assert_eq!(network.counter("Icmp", "InEchoReps"), 25);
-    assert_eq!(network.counter("Udp", "InDatagrams"), 1);
+    assert_eq!(counter(&network, "Icmp", "InEchoReps"), 25);
+    assert_eq!(counter(&network, "Udp", "InDatagrams"), 1);
 }
 
 #[test]
@@ -146,7 +99,7 @@ fn another_address_and_another_port_are_not_answered() {
         return;
     }
     let _turn = turn::take();
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new(Some(&format!("{HOST}/24")), &[]) else { return };
     let mut command = network.command(Program::Launcher.path().to_str().unwrap());
     let address = format!("netdev.ip={GUEST}/24");
     command.arg(Program::UdpEcho.path()).args([
