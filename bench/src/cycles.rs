@@ -8,12 +8,21 @@ use netdev::QueueCounters;
 use plat_linux::Clock;
 
 use crate::frames;
-use crate::guest::same_packets;
+use crate::guest::{packet_of, same_packet};
 use crate::pair::Halves;
 use crate::statistics::median;
 
 /// Packets of a chunk, over which the work that is done now and then (refill, reclaim) evens out.
 const CHUNK: usize = 4096;
+
+/// What goes through the rings of a queue at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// Packets; more than [`BURST`] go in several calls.
+    pub burst: usize,
+    /// Their sizes in bytes, in turns (18 up to what a pair carries).
+    pub sizes: &'a [usize],
+}
 
 /// How one call costs when it moves nothing: reading the clock twice.
 pub fn clock_cost(clock: &Clock) -> u64 {
@@ -24,86 +33,89 @@ pub fn clock_cost(clock: &Clock) -> u64 {
     costs.min().unwrap_or(0)
 }
 
-/// Cycles per packet of the four halves ([`Halves::names`]): medians over `chunks` chunks of some thousand packets.
-/// `burst` packets of `size` bytes (18 to 2048) go together, in calls of at most [`BURST`].
+/// Cycles per packet of the four halves ([`Halves::names`]): medians over `chunks` chunks of some thousand packets, after
+/// one that warms up. The pairs are queues that one core serves in turns.
 ///
 /// # Panics
 /// A packet is lost or not what it was.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn per_packet(pair: &mut dyn Halves, burst: usize, size: usize, chunks: usize) -> [f64; 4] {
+pub fn per_packet(queues: &mut [Box<dyn Halves>], load: Load<'_>, chunks: usize) -> [f64; 4] {
     let (clock, counters) = (Clock::new(), QueueCounters::default());
     let cost = clock_cost(&clock);
-    let mut bursts = new_bursts(pair, burst, size);
-    let rounds = CHUNK.div_ceil(burst);
+    let mut bursts: Vec<_> = queues.iter().map(|pair| new_bursts(pair.as_ref(), load)).collect();
+    let per_round = load.burst * queues.len();
+    let rounds = CHUNK.div_ceil(per_round);
     let mut figures: [Vec<f64>; 4] = Default::default();
     for chunk in 0..=chunks {
         let mut cycles = [0; 4];
         for _ in 0..rounds {
-            round(pair, &mut bursts, &counters, &clock, cost, &mut cycles);
+            for (half, sum) in cycles.iter_mut().enumerate() {
+                for (pair, bursts) in queues.iter_mut().zip(&mut bursts) {
+                    for burst in bursts {
+                        let start = clock.now();
+                        pair.work(half, burst, &counters);
+                        *sum += clock.now().saturating_sub(start).saturating_sub(cost);
+                    }
+                }
+            }
         }
-        // (The first warms up.)
         if chunk > 0 {
-            let packets = (rounds * burst) as f64;
+            let packets = (rounds * per_round) as f64;
             figures.iter_mut().zip(cycles).for_each(|(all, sum)| all.push(sum as f64 / packets));
         }
     }
-    verify(&mut bursts, size);
+    bursts.into_iter().for_each(|bursts| verify(bursts, load));
     figures.map(|all| median(&all).unwrap_or(f64::NAN))
 }
 
-fn round(
-    pair: &mut dyn Halves,
-    bursts: &mut [Burst],
-    counters: &QueueCounters,
-    clock: &Clock,
-    cost: u64,
-    cycles: &mut [u64; 4],
-) {
-    for (half, sum) in cycles.iter_mut().enumerate() {
-        for burst in bursts.iter_mut() {
-            let start = clock.now();
-            pair.work(half, burst, counters);
-            *sum += clock.now().saturating_sub(start).saturating_sub(cost);
-        }
-    }
+/// The test frames of a load.
+fn test_frames(load: Load<'_>) -> Vec<Vec<u8>> {
+    let sizes = load.sizes.iter().cycle();
+    (0..).zip(sizes).take(load.burst).map(|(number, &size)| frames::frame(number, size)).collect()
 }
 
 /// Test frames, as full bursts and a rest.
-fn new_bursts(pair: &dyn Halves, packets: usize, size: usize) -> Vec<Burst> {
+fn new_bursts(pair: &dyn Halves, load: Load<'_>) -> Vec<Burst> {
     let (pool, _) = pair.pools();
-    let numbers: Vec<u32> = (0..).take(packets).collect();
-    let frame = |&number: &u32| pool.copy_from(&frames::frame(number, size));
-    let bursts = numbers.chunks(BURST).map(|part| part.iter().filter_map(frame).collect());
-    bursts.collect()
+    let frames = test_frames(load);
+    let bursts = frames.chunks(BURST);
+    bursts.map(|part| part.iter().filter_map(|frame| packet_of(&pool, frame)).collect()).collect()
 }
 
-fn verify(bursts: &mut [Burst], size: usize) {
-    let mut first = 0;
-    for burst in bursts {
-        let count = u32::try_from(burst.len()).unwrap_or(0);
-        assert!(count > 0, "a burst was lost");
-        same_packets(burst, first..first + count, size);
-        first += count;
-        burst.clear();
-    }
+fn verify(bursts: Vec<Burst>, load: Load<'_>) {
+    let packets: Vec<_> = bursts.iter().flatten().collect();
+    let frames = test_frames(load);
+    assert_eq!(packets.len(), frames.len(), "packets were lost");
+    packets.into_iter().zip(&frames).for_each(|(packet, frame)| same_packet(packet, frame));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pair::Pair;
+    use crate::pair::{JumboPair, PackedJumboPair, PackedPair, Pair};
+
+    fn assert_figures(queues: &mut [Box<dyn Halves>], burst: usize, sizes: &[usize]) {
+        let cycles = per_packet(queues, Load { burst, sizes }, 2);
+        assert!(cycles.iter().all(|cycles| cycles.is_finite()), "{burst} x {sizes:?}: {cycles:?}");
+    }
 
     #[test]
     fn every_burst_and_frame_size_has_figures() {
-        let pairs: [Box<dyn Halves>; 2] = [Box::new(Pair::new()), Box::new(Pair::packed())];
-        for mut pair in pairs {
+        let mut split: Vec<Box<dyn Halves>> = vec![Box::new(Pair::deep())];
+        let mut packed: Vec<Box<dyn Halves>> = vec![Box::new(PackedPair::packed_deep())];
+        for queues in [&mut split, &mut packed] {
             for (burst, size) in [(1, 64), (32, 1518), (33, 64), (256, 64)] {
-                let cycles = per_packet(pair.as_mut(), burst, size, 2);
-                assert!(
-                    cycles.iter().all(|cycles| cycles.is_finite()),
-                    "{burst} x {size}: {cycles:?}"
-                );
+                assert_figures(queues, burst, &[size]);
             }
+            assert_figures(queues, 32, &[64, 64, 570, 1518]);
         }
+    }
+
+    #[test]
+    fn several_queues_and_frames_over_several_buffers_have_figures() {
+        let mut queues: Vec<Box<dyn Halves>> =
+            vec![Box::new(JumboPair::jumbo()), Box::new(PackedJumboPair::packed_jumbo())];
+        assert_figures(&mut queues, 32, &[9000]);
+        assert_figures(&mut queues, 32, &[64]);
     }
 }

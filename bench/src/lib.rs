@@ -26,9 +26,13 @@ pub mod gates;
 #[cfg(not(barewire_unchecked))]
 pub mod generator;
 pub mod guest;
+#[cfg(not(barewire_unchecked))]
+pub mod page;
 pub mod pair;
 pub mod record;
 pub mod statistics;
+#[cfg(not(barewire_unchecked))]
+pub mod sweep;
 pub mod twin;
 #[cfg(not(barewire_unchecked))]
 pub mod versus;

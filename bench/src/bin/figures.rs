@@ -1,46 +1,34 @@
-//! Measures cycles per packet of each ring half over burst and frame sizes in one thread, prints them, and draws
-//! them.
+//! Measures cycles per packet of each ring half over burst sizes, frame sizes and queues, and writes the page of figures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use bench::cycles;
 use bench::environment::Environment;
-use bench::figures::{Series, draw};
-use bench::pair::{Halves, Pair};
-use clap::{Parser, ValueEnum};
+use bench::page::{Origin, page};
+use bench::record::Record;
+use bench::sweep::Sweep;
+use clap::Parser;
+use plat_linux::CpuTimes;
 
-/// Cycles per packet of each half of a ring, over burst sizes and frame sizes, as a table and as a plot (SVG)
+/// Cycles per packet of each half of a ring over burst sizes, frame sizes and queues: docs/figures.md, and its plots
 #[derive(Parser)]
 struct Options {
-    /// Where the plot goes
-    #[arg(long, value_name = "FILE", default_value = "cycles.svg")]
-    svg: PathBuf,
-    /// Ring formats
-    #[arg(long, value_delimiter = ',', value_name = "FORMAT,...", default_value = "split,packed")]
-    formats: Vec<Format>,
-    /// Burst sizes, for frames of 64 bytes
-    #[arg(long, value_delimiter = ',', value_name = "PACKETS,...",
-          default_value = "1,2,4,8,16,24,32,64,128,256",
-          value_parser = clap::value_parser!(u16).range(1..=256))]
-    bursts: Vec<u16>,
-    /// Frame sizes in bytes, L2 header included, FCS excluded, for bursts of 32
-    #[arg(long, value_delimiter = ',', value_name = "BYTES,...",
-          default_value = "64,128,256,512,768,1024,1280,1518",
-          value_parser = clap::value_parser!(u16).range(18..=2048))]
-    sizes: Vec<u16>,
-    /// Chunks of some thousand packets; a point is their median
-    #[arg(long, value_name = "N", default_value_t = 101, value_parser = clap::value_parser!(u16).range(1..))]
+    /// The page; its plots go into a directory of that name beside it
+    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/figures.md"))]
+    page: PathBuf,
+    /// Rounds, in each of which every point is measured; what is drawn is the median
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Chunks of some thousand packets for each point in each round
+    #[arg(long, value_name = "N", default_value_t = 101, value_parser = clap::value_parser!(u16).range(1..=1000))]
     chunks: u16,
-    /// The core to stay on
+    /// Begin no round after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    most: u64,
+    /// The core to stay on; else the last that may be used
     #[arg(long, value_name = "CORE")]
     core: Option<usize>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Split,
-    Packed,
 }
 
 fn main() -> ExitCode {
@@ -53,62 +41,87 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+type Failure = Box<dyn std::error::Error>;
+
+fn run(options: &Options) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         return Err("cycles of a debug build mean nothing: use `cargo run --release`".into());
     }
-    if let Some(core) = options.core {
-        plat_linux::pin_to_core(core)?;
+    // (Before this program has one core only, and before the page changes, which would make the tree a dirty one.)
+    let (here, record) = (Environment::here(), Record::read(&Record::path())?);
+    let last = plat_linux::allowed_cores()?.last().copied().unwrap_or(0);
+    plat_linux::pin_to_core(options.core.unwrap_or(last))?;
+    let before = CpuTimes::read();
+    let (sweep, rounds) = measure(options);
+    let load =
+        before.zip(CpuTimes::read()).map(|(before, after)| said(after.since(&before), here.cpus));
+    let Environment { cpu, cpus, kernel, rustc, revision, .. } = here;
+    let origin = Origin {
+        command: command(),
+        date: today(),
+        machine: format!("{cpus} cores of {cpu}, Linux {kernel}, {rustc}, revision {revision}"),
+        load: load.unwrap_or_default(),
+        rounds,
+    };
+    write(&options.page, &origin, &sweep, &record)
+}
+
+/// Rounds until there are as many as wanted, or time is over.
+fn measure(options: &Options) -> (Sweep, usize) {
+    let (mut sweep, began) = (Sweep::new(), Instant::now());
+    let (wanted, most) = (usize::from(options.rounds), Duration::from_secs(options.most));
+    let mut rounds = 0;
+    while rounds < wanted && (rounds == 0 || began.elapsed() < most) {
+        sweep.round(options.chunks.into());
+        rounds += 1;
+        let (so_far, left) = (began.elapsed(), wanted - rounds);
+        let rest = so_far / u32::try_from(rounds).unwrap_or(1) * u32::try_from(left).unwrap_or(0);
+        let rest = rest.min(most.saturating_sub(so_far));
+        println!("round {rounds} of {wanted}; about {:.0} s to go", rest.as_secs_f64());
     }
-    let (mut over_burst, mut over_size) = (Vec::new(), Vec::new());
-    for format in &options.formats {
-        let mut pair: Box<dyn Halves> = match format {
-            Format::Split => Box::new(Pair::new()),
-            Format::Packed => Box::new(Pair::packed()),
-        };
-        let chunks = options.chunks.into();
-        over_burst.extend(series(pair.as_mut(), &options.bursts, |pair, burst| {
-            cycles::per_packet(pair, burst.into(), 64, chunks)
-        }));
-        over_size.extend(series(pair.as_mut(), &options.sizes, |pair, size| {
-            cycles::per_packet(pair, netbuf::BURST, size.into(), chunks)
-        }));
+    (sweep, rounds)
+}
+
+/// How busy the machine was. This program keeps one core busy.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+fn said(times: CpuTimes, cores: usize) -> String {
+    let share = |part: u64| part as f64 * 100.0 / times.total.max(1) as f64;
+    let busy = share(times.total - times.idle.min(times.total)) - share(times.steal);
+    let others = (busy - 100.0 / cores as f64).max(0.0);
+    let stolen = share(times.steal);
+    format!(
+        "Meanwhile other programs used {others:.0} % of the machine, and {stolen:.1} % was stolen."
+    )
+}
+
+/// How this program was called.
+fn command() -> String {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let words = if given.is_empty() { "" } else { " -- " };
+    format!("cargo run --release -p bench --bin figures{words}{}", given.join(" "))
+}
+
+/// The day, as `date` has it.
+fn today() -> String {
+    let output = std::process::Command::new("date").args(["--utc", "+%Y-%m-%d"]).output();
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn write(path: &Path, origin: &Origin, sweep: &Sweep, record: &Record) -> Result<(), Failure> {
+    let directory = path.with_extension("");
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    let put = |path: PathBuf, text: String| {
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let plots = sweep.plots();
+    for (name, plot) in &plots {
+        put(directory.join(format!("{name}.svg")), plot.draw()?)?;
     }
-    print("packets per burst, frames of 64 B", &over_burst);
-    print("bytes per frame, bursts of 32", &over_size);
-    let Environment { cpu, kernel, rustc, revision, .. } = Environment::here();
-    let note = format!(
-        "one thread, both halves in turns, contents verified, checks on; {cpu}, Linux {kernel}, {rustc}, {revision}"
-    );
-    let svg = draw("Cycles per packet of each ring half", &note, &over_burst, &over_size)?;
-    std::fs::write(&options.svg, svg)
-        .map_err(|error| format!("{}: {error}", options.svg.display()))?;
-    println!("{note}\nplot: {}", options.svg.display());
+    put(path.to_owned(), page(origin, &name, &plots, record))?;
+    println!("written: {}, and {} plots beside it", path.display(), plots.len());
     Ok(())
-}
-
-/// A series for each half.
-fn series(
-    pair: &mut dyn Halves,
-    at: &[u16],
-    mut measure: impl FnMut(&mut dyn Halves, u16) -> [f64; 4],
-) -> Vec<Series> {
-    let named = |name: &'static str| Series { name: name.to_owned(), points: Vec::new() };
-    let mut all: Vec<Series> = pair.names().into_iter().map(named).collect();
-    for &x in at {
-        let cycles = measure(pair, x);
-        all.iter_mut().zip(cycles).for_each(|(series, y)| series.points.push((x.into(), y)));
-    }
-    all
-}
-
-fn print(title: &str, all: &[Series]) {
-    println!("cycles per packet over {title}");
-    let head = all.first().map_or(&[][..], |series| &series.points);
-    let sizes: String = head.iter().map(|(x, _)| format!("{x:>8}")).collect();
-    println!("{:<22}{sizes}", "");
-    for Series { name, points } in all {
-        let line: String = points.iter().map(|(_, y)| format!("{y:>8.1}")).collect();
-        println!("{name:<22}{line}");
-    }
 }
