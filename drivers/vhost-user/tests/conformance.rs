@@ -43,7 +43,7 @@ impl Device for WithLink {
     }
 
     fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
-        Err(StartError::indivisible(self, pairs))
+        self.device.split(pairs)
     }
 }
 

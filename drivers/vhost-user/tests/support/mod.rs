@@ -11,8 +11,8 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use netdev::{Burst, Config, Device, Offloads, Pool, Port};
-use rustix::event::{EventfdFlags, eventfd};
+use netdev::{Burst, Config, Device, Offloads, Pool, Port, WakeSource};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -47,6 +47,19 @@ pub fn frame(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(byte).collect()
 }
 
+/// Whether one of the port's wake sources would end a sleep now.
+pub fn is_woken(port: &Port) -> bool {
+    let mut fds = Vec::new();
+    port.rx[0].wake_sources(&mut |source| {
+        if let WakeSource::Fd(fd) = source {
+            // SAFETY: the port keeps it open, and is borrowed until the descriptor was looked at.
+            fds.push(unsafe { BorrowedFd::borrow_raw(fd) });
+        }
+    });
+    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
+}
+
 /// A running back end, and its polling.
 pub struct Bench {
     pub port: Port,
@@ -65,6 +78,13 @@ impl Bench {
     pub fn offloading(name: &str, offloads: Offloads) -> Self {
         let path = socket_path(name);
         let config = Config { offloads, max_frame: Some(9018), ..Config::default() };
+        Self::with(VhostUserBackend::listen(&path).unwrap(), path, &config)
+    }
+
+    /// The same of so many pairs of queues.
+    pub fn of_pairs(name: &str, pairs: u16) -> Self {
+        let path = socket_path(name);
+        let config = Config { rx_queues: pairs, tx_queues: pairs, ..Config::default() };
         Self::with(VhostUserBackend::listen(&path).unwrap(), path, &config)
     }
 
@@ -88,11 +108,13 @@ impl Bench {
         let mut burst = Burst::new();
         while !done(&frames) {
             assert!(Instant::now() < deadline, "nothing happens; {:?}", self.monitor.last_end());
-            self.port.rx[0].rx_burst(&mut burst);
-            for packet in burst.drain(..) {
-                let mut bytes = vec![0; packet.len()];
-                packet.copy_to(&mut bytes);
-                frames.push(bytes);
+            for rx in &mut self.port.rx {
+                rx.rx_burst(&mut burst);
+                for packet in burst.drain(..) {
+                    let mut bytes = vec![0; packet.len()];
+                    packet.copy_to(&mut bytes);
+                    frames.push(bytes);
+                }
             }
         }
         frames
@@ -282,26 +304,43 @@ impl Peer {
         assert_eq!(offered & features, features);
         let protocol = self.ask(bench, Request::GetProtocolFeatures);
         self.send_u64(Request::SetProtocolFeatures, protocol);
-        for ring in 0..2u8 {
-            self.send_event(Request::SetVringCall, ring.into(), &guest.calls[usize::from(ring)]);
+        self.start_pairs(&[guest], features);
+        self.expect_alive(bench);
+    }
+
+    /// The same from where protocol features are agreed on, with a pair of rings in each guest's memory.
+    pub fn start_pairs(&mut self, guests: &[&Guest], features: u64) {
+        for guest in guests {
+            for (index, call) in (guest.ring_number(0)..).zip(&guest.calls) {
+                self.send_event(Request::SetVringCall, index.into(), call);
+            }
         }
         self.send_u64(Request::SetFeatures, features);
-        let table = MemRegion::table_bytes(&[guest.region()]);
-        self.send(Request::SetMemTable, &table, &[guest.file.as_fd()]);
-        self.start_ring(guest, 0);
-        self.start_ring(guest, 1);
-        self.send_state(Request::SetVringEnable, 0, 1);
-        self.send_state(Request::SetVringEnable, 1, 1);
-        self.expect_alive(bench);
+        self.share(guests);
+        for guest in guests {
+            self.start_ring(guest, 0);
+            self.start_ring(guest, 1);
+        }
+        for guest in guests {
+            self.send_state(Request::SetVringEnable, guest.ring_number(0), 1);
+            self.send_state(Request::SetVringEnable, guest.ring_number(1), 1);
+        }
+    }
+
+    /// The memory table, with a region for each guest.
+    pub fn share(&mut self, guests: &[&Guest]) {
+        let regions: Vec<_> = guests.iter().map(|guest| guest.region()).collect();
+        let files: Vec<_> = guests.iter().map(|guest| guest.file.as_fd()).collect();
+        self.send(Request::SetMemTable, &MemRegion::table_bytes(&regions), &files);
     }
 
     /// Size, base, addresses and kick of one ring.
     pub fn start_ring(&mut self, guest: &Guest, ring: u8) {
-        let index = u32::from(ring);
+        let index = guest.ring_number(ring);
         self.send_state(Request::SetVringNum, index, RING.into());
         self.send_state(Request::SetVringBase, index, guest.base[usize::from(ring)]);
         self.send(Request::SetVringAddr, &guest.addresses(ring).to_bytes(), &[]);
-        self.send_event(Request::SetVringKick, ring.into(), &guest.kicks[usize::from(ring)]);
+        self.send_event(Request::SetVringKick, index.into(), &guest.kicks[usize::from(ring)]);
     }
 }
 
@@ -316,6 +355,8 @@ const BUFFER: usize = 2048;
 
 /// A guest's memory with a receive and a transmit ring in it, driven by hand.
 pub struct Guest {
+    /// Which pair of the device's rings these two are. The memories of several pairs lie one after the other.
+    pair: u8,
     pub file: OwnedFd,
     pub memory: NonNull<u8>,
     pub kicks: [OwnedFd; 2],
@@ -328,8 +369,15 @@ pub struct Guest {
     pub used: [u16; 2],
 }
 
+// SAFETY: the mapping belongs to the process and is used through this value only, on whatever thread it is.
+unsafe impl Send for Guest {}
+
 impl Guest {
     pub fn new() -> Self {
+        Self::of_pair(0)
+    }
+
+    pub fn of_pair(pair: u8) -> Self {
         let file = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, MEMORY as u64).unwrap();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
@@ -338,6 +386,7 @@ impl Guest {
             unsafe { mmap(null_mut(), MEMORY, protection, MapFlags::SHARED, &file, 0) }.unwrap();
         let event = |_| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         Self {
+            pair,
             file,
             memory: NonNull::new(memory.cast()).unwrap(),
             kicks: [0, 1].map(event),
@@ -350,13 +399,20 @@ impl Guest {
     }
 
     pub fn region(&self) -> MemRegion {
-        MemRegion { guest_address: GUEST, size: MEMORY as u64, user_address: USER, mmap_offset: 0 }
+        let size = MEMORY as u64;
+        let skip = u64::from(self.pair) * size;
+        MemRegion { guest_address: GUEST + skip, size, user_address: USER + skip, mmap_offset: 0 }
+    }
+
+    /// The device's number of the receive (0) or transmit (1) ring.
+    pub fn ring_number(&self, ring: u8) -> u32 {
+        u32::from(2 * self.pair + ring)
     }
 
     pub fn addresses(&self, ring: u8) -> VringAddr {
-        let at = USER + u64::from(ring) * 0x4000;
+        let at = self.region().user_address + u64::from(ring) * 0x4000;
         VringAddr {
-            index: ring.into(),
+            index: self.ring_number(ring),
             flags: 0,
             desc: at,
             avail: at + 0x1000,
@@ -399,7 +455,7 @@ impl Guest {
         let ring = self.ring(0);
         for _ in 0..count {
             let slot = self.avail[0] % RING;
-            let addr = GUEST + Self::buffer(0, slot) as u64;
+            let addr = self.region().guest_address + Self::buffer(0, slot) as u64;
             let len = u32::try_from(BUFFER).unwrap();
             ring.set_desc(slot, Desc { addr, len, flags: flags::DESC_WRITE, next: 0 });
             ring.set_avail(self.avail[0], slot);
@@ -415,7 +471,8 @@ impl Guest {
         self.write(offset, &[0; 12]);
         self.write(offset + 12, frame);
         let len = u32::try_from(12 + frame.len()).unwrap();
-        self.transmit_raw(Desc { addr: GUEST + offset as u64, len, flags: 0, next: 0 });
+        let addr = self.region().guest_address + offset as u64;
+        self.transmit_raw(Desc { addr, len, flags: 0, next: 0 });
     }
 
     /// Publishes one descriptor in the transmit ring.
