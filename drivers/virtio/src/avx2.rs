@@ -83,6 +83,7 @@ impl Quad {
     }
 
     #[inline]
+    #[cfg(test)]
     #[target_feature(enable = "avx2")]
     pub(crate) fn of(words: [u64; 4]) -> Self {
         let [a, b, c, d] = words.map(u64::cast_signed);

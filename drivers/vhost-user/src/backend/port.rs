@@ -7,6 +7,7 @@ use netdev::{
     Armed, Burst, Config, Control, Device, Link, MacAddress, Pool, QueueCounters, RxQueue, TxQueue,
     Unsupported, WakeSource,
 };
+use virtio::ring::Pace;
 
 use super::hub::{Hub, PATIENCE};
 use super::lane::Lane;
@@ -45,6 +46,7 @@ pub(super) fn port(
             hub: Arc::clone(hub),
             ring: 2 * usize::from(pair) + 1,
             patience: 0,
+            pace: Pace::default(),
             pool: *pool,
             port: config.port,
             counters: Arc::default(),
@@ -75,6 +77,8 @@ struct Rx {
     ring: usize,
     /// Until the next look for control messages.
     patience: u32,
+    /// How often the ring is looked at.
+    pace: Pace,
     pool: Pool,
     port: u16,
     counters: Arc<QueueCounters>,
@@ -82,13 +86,20 @@ struct Rx {
 
 impl RxQueue for Rx {
     fn rx_burst(&mut self, out: &mut Burst) -> usize {
+        if !self.pace.is_due() {
+            return 0;
+        }
+        let room = out.remaining_capacity();
         let (got, cost) = self.hub.receive(self.ring, &self.pool, out, &self.counters, self.port);
+        self.pace.found(got, room);
         spend(&mut self.patience, cost, &self.hub, self.ring);
         got
     }
 
     fn arm(&mut self) -> Armed {
         self.patience = PATIENCE;
+        // Whoever would sleep has waited enough.
+        self.pace = Pace::default();
         self.hub.arm(self.ring)
     }
 

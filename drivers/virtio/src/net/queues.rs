@@ -19,7 +19,9 @@ use super::{PlainHeader, SpeakingHeader};
 use crate::features::{Features, Negotiated};
 use crate::ring::packed::{self, PackedReceive, PackedTransmit};
 use crate::ring::split::{self, RingSize, SplitReceive, SplitTransmit};
-use crate::ring::{Addresses, CommandRing, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup};
+use crate::ring::{
+    Addresses, CommandRing, Pace, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup,
+};
 use crate::transport::{Doorbell, DoorbellTransport};
 
 /// The constructor of a kind of ring, of which the caller promises that nobody else uses its memory.
@@ -144,8 +146,8 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         self.name(&place, ring.addresses());
         let Place { queue, doorbell, .. } = place;
         let (counters, wake) = (Self::counters(), self.transport.wake(queue));
-        let running = self.running.clone();
-        Ok(Box::new(Receiver { ring, doorbell, queue, counters, running, wake }))
+        let (running, pace) = (self.running.clone(), Pace::default());
+        Ok(Box::new(Receiver { ring, doorbell, queue, counters, running, pace, wake }))
     }
 
     fn sender<R: TransmitRing>(

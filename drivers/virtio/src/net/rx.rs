@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use netdev::{Armed, Burst, QueueCounters, RxQueue, WakeSource};
 
 use super::running::Running;
-use crate::ring::ReceiveRing;
+use crate::ring::{Pace, ReceiveRing};
 use crate::transport::Doorbell;
 
 /// The receive queue over any ring and doorbell. Dropped while the device runs, it leaks the posted buffers.
@@ -16,16 +16,20 @@ pub(super) struct Receiver<R: ReceiveRing, D: Doorbell> {
     pub(super) queue: u16,
     pub(super) counters: Arc<QueueCounters>,
     pub(super) running: Running,
+    /// How often the ring is looked at.
+    pub(super) pace: Pace,
     /// What wakes a sleeper, if anything does.
     pub(super) wake: Option<WakeSource>,
 }
 
 impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
     fn rx_burst(&mut self, out: &mut Burst) -> usize {
-        if !self.running.get() {
+        if !self.running.get() || !self.pace.is_due() {
             return 0;
         }
+        let room = out.remaining_capacity();
         let received = self.ring.receive(out, &self.counters);
+        self.pace.found(received, room);
         if self.ring.refill() {
             self.doorbell.ring(self.ring.notification(self.queue));
             if self.running.is_started() {
@@ -36,6 +40,8 @@ impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
     }
 
     fn arm(&mut self) -> Armed {
+        // Whoever would sleep has waited enough.
+        self.pace = Pace::default();
         if self.wake.is_none() || !self.running.get() {
             Armed::Unsupported
         } else if self.ring.arm() {

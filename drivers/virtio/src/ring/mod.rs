@@ -10,6 +10,7 @@ mod frame;
 mod header;
 mod options;
 mod outgoing;
+mod pace;
 pub mod packed;
 mod request;
 pub mod split;
@@ -22,4 +23,5 @@ pub use driver::{
     Addresses, Header, ReceiveRing, ReceiveSetup, TransmitRing, TransmitSetup, Transmitted,
 };
 pub use options::RingOptions;
+pub use pace::Pace;
 pub use table::table_bytes;

@@ -111,16 +111,25 @@ impl PackedDevice {
     pub(super) fn complete_run(&mut self, words: &[Word]) {
         debug_assert!(words.len() <= self.straight());
         let first = self.ring.slot(position::place(self.used, self.ring.size()));
-        let (groups, rest) = words.as_chunks::<8>();
         // SAFETY: the run does not go beyond the end of the ring.
-        let put = |at: usize, word: Word| unsafe { first.add(at) }.publish(word);
-        for (at, &word) in rest.iter().enumerate().rev() {
-            put(8 * groups.len() + at, word);
-        }
-        for (group, words) in groups.iter().enumerate().rev() {
-            (0..8).rev().for_each(|at| put(8 * group + at, words[at]));
-        }
+        unsafe { self.put_words(first, words) };
         self.completed(words.len());
+    }
+
+    /// See [`Slot::put_words`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    unsafe fn put_words(&self, first: Slot, words: &[Word]) {
+        // SAFETY: the caller's promise; and the CPU has AVX2.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if self.wide.is_some() {
+                return super::wide::put_words(first, words);
+            }
+            first.put_words(words);
+        }
     }
 
     /// As [`complete_run`](Self::complete_run), for buffers of which no length is of interest: where the order is

@@ -294,6 +294,33 @@ impl Slot {
         unsafe { words.write_apart(self.0.add(1).as_ptr(), self.0.add(3).as_ptr()) }
     }
 
+    /// Writes length, id and flags of this descriptor and those behind it, from the last to the first, which is
+    /// published (release): whoever goes by the flags in order sees none of them, or all.
+    ///
+    /// # Safety
+    /// They must all be the ring's.
+    #[inline(always)]
+    pub(super) unsafe fn put_words(self, words: &[Word]) {
+        let (groups, rest) = words.as_chunks::<8>();
+        for (at, &word) in rest.iter().enumerate().rev() {
+            // SAFETY: the caller's promise.
+            unsafe { self.add(8 * groups.len() + at) }.publish(word);
+        }
+        for (group, words) in groups.iter().enumerate().rev() {
+            for (two, words) in words.as_chunks::<2>().0.iter().enumerate().skip(1).rev() {
+                // SAFETY: as above.
+                unsafe {
+                    self.add(8 * group + 2 * two).set_two_words(Pair::new(words.map(|word| word.0)))
+                };
+            }
+            // SAFETY: as above.
+            unsafe {
+                self.add(8 * group + 1).set_word(words[1]);
+                self.add(8 * group).publish(words[0]);
+            }
+        }
+    }
+
     #[inline]
     pub(super) fn addr(self) -> u64 {
         // SAFETY: the first word of the descriptor; volatile, so that it is read exactly once.

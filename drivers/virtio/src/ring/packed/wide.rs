@@ -142,6 +142,17 @@ pub(super) unsafe fn parse_groups(
     (count, bytes.sums()[1] + u64::from(run.class.least) * count as u64)
 }
 
+/// See [`Slot::put_words`]: the same, compiled for AVX2, which stores halves of registers.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn put_words(first: Slot, words: &[Word]) {
+    // SAFETY: the caller's promise.
+    unsafe { first.put_words(words) }
+}
+
 /// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them, with
 /// buffers that are one good descriptor with room for any of the class; how many, and their bytes.
 ///
@@ -175,7 +186,8 @@ pub(super) unsafe fn match_groups(
         let (mut longer, mut more) = (Quad::zero(), sum);
         let halves = packets.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0);
         for ((packets, words), used) in halves.zip(used) {
-            let excess = Quad::of(packets.each_ref().map(|packet| plain.more(packet)));
+            let [one, other] = packets.as_chunks::<2>().0 else { break };
+            let excess = Quad::join(plain.more_of_both(one), plain.more_of_both(other));
             longer = longer.or(excess);
             more = more.plus(excess);
             // (Where a check fails, these are not among those that are counted.)

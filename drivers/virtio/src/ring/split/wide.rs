@@ -146,7 +146,8 @@ pub(super) unsafe fn match_groups(
         let Some((all, _)) = read_group(ring, heads, least, offsets) else { break };
         let (mut longer, mut more) = (Quad::zero(), sum);
         for (packets, heads) in packets.as_chunks::<4>().0.iter().zip(Eight::of(heads).widen()) {
-            let excess = Quad::of(packets.each_ref().map(|packet| plain.more(packet)));
+            let [one, other] = packets.as_chunks::<2>().0 else { break };
+            let excess = Quad::join(plain.more_of_both(one), plain.more_of_both(other));
             longer = longer.or(excess);
             more = more.plus(excess);
             // The length in the upper half; the lower one is zero where nothing is wrong with the packet. (Where a
