@@ -89,9 +89,8 @@ impl RxQueue for Rx {
         if !self.pace.is_due() {
             return 0;
         }
-        let room = out.remaining_capacity();
         let (got, cost) = self.hub.receive(self.ring, &self.pool, out, &self.counters, self.port);
-        self.pace.found(got, room);
+        self.pace.found(got, out.is_full());
         spend(&mut self.patience, cost, &self.hub, self.ring);
         got
     }

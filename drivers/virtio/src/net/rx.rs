@@ -27,9 +27,8 @@ impl<R: ReceiveRing, D: Doorbell> RxQueue for Receiver<R, D> {
         if !self.running.get() || !self.pace.is_due() {
             return 0;
         }
-        let room = out.remaining_capacity();
         let received = self.ring.receive(out, &self.counters);
-        self.pace.found(received, room);
+        self.pace.found(received, out.is_full());
         if self.ring.refill() {
             self.doorbell.ring(self.ring.notification(self.queue));
             if self.running.is_started() {

@@ -36,10 +36,11 @@ impl Pace {
         due
     }
 
-    /// Takes note that a look found so many packets of those that there was room for.
-    #[inline]
-    pub fn found(&mut self, packets: usize, room: usize) {
-        if packets == room {
+    /// Takes note that a look found so many packets, and whether there is no room for more. (Out of line, because it is
+    /// called once a burst and in many places.)
+    #[inline(never)]
+    pub fn found(&mut self, packets: usize, full: bool) {
+        if full {
             // There may be more, and the sender is ahead.
             return;
         }
@@ -62,7 +63,7 @@ mod tests {
     /// Calls up to and including the next look, which finds so many packets.
     fn calls(pace: &mut Pace, packets: usize) -> usize {
         let passed = (0..).take_while(|_| !pace.is_due()).count();
-        pace.found(packets, 32);
+        pace.found(packets, packets == 32);
         1 + passed
     }
 

@@ -10,7 +10,7 @@
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
-use netbuf::Netbuf;
+use netbuf::{Netbuf, Pool};
 
 use super::split::RingSize;
 
@@ -179,6 +179,37 @@ impl Window {
         self.tail = self.tail.wrapping_add(narrow(count));
     }
 
+    /// Frees the packets of the `count` oldest entries, as far as they lie side by side; how many. (Out of line, because
+    /// it is called once a run and in many places.)
+    ///
+    /// # Safety
+    /// At most [`outstanding`](Self::outstanding) of them. All outstanding packets but `foreign` must be of `home`, and
+    /// as that handed them out.
+    #[inline(never)]
+    pub(super) unsafe fn give_back(
+        &mut self,
+        count: usize,
+        home: &Pool,
+        foreign: &mut u16,
+    ) -> usize {
+        // SAFETY: as many are outstanding.
+        let packets = unsafe { self.oldest(count) }.packets;
+        let done = packets.len();
+        // SAFETY: the oldest places are outstanding, so initialised, and given up below; of the pool, as it handed
+        // them out, where none is foreign.
+        unsafe {
+            if *foreign == 0 {
+                home.free_clean(packets);
+            } else {
+                for packet in packets {
+                    free_one(packet.assume_init_read(), home, foreign);
+                }
+            }
+            self.completed(done);
+        }
+        done
+    }
+
     /// How many outstanding entries there are up to `id`, which is counted; `None` where it is not outstanding.
     #[cold]
     pub(super) fn count_to(&self, id: u32) -> Option<usize> {
@@ -214,6 +245,14 @@ impl Window {
         // SAFETY: the place was outstanding, so its packet is initialised; it is no longer, so this is the
         // only move out.
         Some(unsafe { self.packets[place].assume_init_read() })
+    }
+}
+
+/// Frees a packet, and takes note where it was a foreign one. (A home packet was emptied, and is plain.)
+#[cold]
+pub(super) fn free_one(packet: Netbuf, home: &Pool, foreign: &mut u16) {
+    if !home.is_plain(&packet) {
+        *foreign -= 1;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
 use crate::ring::split::RingSize;
 use crate::ring::table::Buffer;
-use crate::ring::window::{Run, Window};
+use crate::ring::window::{Run, Window, free_one};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
 /// Packets that are posted at once, and descriptors that are looked at: two cache lines.
@@ -232,29 +232,15 @@ impl<H: Header> PackedTransmit<H> {
         unsafe { self.give_back(done) }
     }
 
-    /// Frees the `count` oldest packets, as far as they lie side by side; how many. Out of line, because two call it,
-    /// once a run.
+    /// See [`Window::give_back`].
     ///
     /// # Safety
     /// At least as many must be outstanding.
-    #[inline(never)]
+    #[inline]
     unsafe fn give_back(&mut self, count: usize) -> usize {
-        // SAFETY: as many are outstanding.
-        let packets = unsafe { self.window.oldest(count) }.packets;
-        let done = packets.len();
-        // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
-        // they were all plain packets of the home pool, and emptied when they were posted.
-        unsafe {
-            if self.foreign == 0 {
-                self.home.free_clean(packets);
-            } else {
-                for packet in packets {
-                    free_one(packet.assume_init_read(), &self.home, &mut self.foreign);
-                }
-            }
-            self.window.completed(done);
-        }
-        done
+        // SAFETY: as many are outstanding. Without foreign ones they were all plain packets of the home pool, and
+        // emptied when they were posted.
+        unsafe { self.window.give_back(count, &self.home, &mut self.foreign) }
     }
 
     /// Takes one used descriptor that is out of order, stands for several entries, or is a lie; how many entries that
@@ -437,14 +423,6 @@ unsafe fn in_order(first: Slot, keys: &[u64], turn: u16) -> usize {
         done += 1;
     }
     done
-}
-
-/// Frees a packet, and takes note where it was a foreign one. (A home packet was emptied, and is plain.)
-#[cold]
-fn free_one(packet: Netbuf, home: &Pool, foreign: &mut u16) {
-    if !home.is_plain(&packet) {
-        *foreign -= 1;
-    }
 }
 
 impl<H: Header> TransmitRing for PackedTransmit<H> {

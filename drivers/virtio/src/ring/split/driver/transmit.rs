@@ -21,7 +21,7 @@ use crate::raw::Pair;
 use crate::ring::driver::{before_frame, write_plain};
 use crate::ring::request::Requests;
 use crate::ring::table::Buffer;
-use crate::ring::window::{Run, Window, index, lower_half, lower_index};
+use crate::ring::window::{Run, Window, free_one, index, lower_half, lower_index};
 use crate::ring::{Addresses, Header, TransmitRing, TransmitSetup, Transmitted};
 
 /// Packets that are posted at once.
@@ -230,29 +230,15 @@ impl<H: Header> SplitTransmit<H> {
         unsafe { self.give_back(done) }
     }
 
-    /// Frees the `count` oldest packets, as far as they lie side by side; how many. Out of line, because two call it,
-    /// once a run.
+    /// See [`Window::give_back`].
     ///
     /// # Safety
     /// At least as many must be outstanding.
-    #[inline(never)]
+    #[inline]
     unsafe fn give_back(&mut self, count: usize) -> usize {
-        // SAFETY: as many are outstanding.
-        let packets = unsafe { self.window.oldest(count) }.packets;
-        let done = packets.len();
-        // SAFETY: the oldest places are outstanding, so initialised, and given up below. Without foreign ones
-        // they were all plain packets of the home pool, and emptied when they were posted.
-        unsafe {
-            if self.foreign == 0 {
-                self.home.free_clean(packets);
-            } else {
-                for packet in packets {
-                    free_one(packet.assume_init_read(), &self.home, &mut self.foreign);
-                }
-            }
-            self.window.completed(done);
-        }
-        done
+        // SAFETY: as many are outstanding. Without foreign ones they were all plain packets of the home pool, and
+        // emptied when they were posted.
+        unsafe { self.window.give_back(count, &self.home, &mut self.foreign) }
     }
 
     /// Takes one element that is out of order, stands for several entries, or is a lie, with `left` finished entries;
@@ -387,14 +373,6 @@ unsafe fn in_order(elements: &UsedRun, keys: &[u64]) -> usize {
 fn desc<H: Header>(header: NonNull<u8>, len: usize) -> Desc {
     let len = len as u32 + u32::from(H::BYTES);
     Desc { addr: header.addr().get() as u64, len, flags: 0, next: 0 }
-}
-
-/// Frees a packet, and takes note where it was a foreign one. (A home packet was emptied, and is plain.)
-#[cold]
-fn free_one(packet: Netbuf, home: &Pool, foreign: &mut u16) {
-    if !home.is_plain(&packet) {
-        *foreign -= 1;
-    }
 }
 
 impl<H: Header> TransmitRing for SplitTransmit<H> {
