@@ -61,7 +61,7 @@ impl PortSpec {
                 let rings = memory.take(bytes.unwrap_or(0)).map_err(|error| error.to_string())?;
                 let shared = [memory.shared()];
                 let open = if self.server { VirtioUser::listen } else { VirtioUser::connect };
-                device(open(&self.path, &shared, rings))
+                device(open(&self.path, &shared, vec![rings]))
             }
         }
     }

@@ -93,7 +93,7 @@ impl Channel {
             if let Some(message) = self.receive()? {
                 return Ok(Some(message));
             }
-            if !self.wait(deadline)? {
+            if !self.wait(PollFlags::IN, deadline)? {
                 return Ok(None);
             }
         }
@@ -132,6 +132,31 @@ impl Channel {
         Ok(())
     }
 
+    /// As [`send`](Self::send), but waits until `deadline` for a peer that does not read: descriptors, too, get through
+    /// where more was sent than the socket holds.
+    ///
+    /// # Errors
+    /// As for `send`.
+    pub fn send_until(
+        &mut self,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> Result<(), Violation> {
+        loop {
+            self.flush()?;
+            if !self.is_sending() {
+                match self.send(message, fds) {
+                    Err(Violation::Socket(Errno::AGAIN)) => {}
+                    sent => return sent,
+                }
+            }
+            if !self.wait(PollFlags::OUT, deadline)? {
+                return Err(Violation::Socket(Errno::TIMEDOUT));
+            }
+        }
+    }
+
     /// Sends what was kept, as far as the peer takes it.
     ///
     /// # Errors
@@ -149,11 +174,11 @@ impl Channel {
         Ok(())
     }
 
-    fn wait(&self, deadline: Instant) -> Result<bool, Violation> {
+    fn wait(&self, event: PollFlags, deadline: Instant) -> Result<bool, Violation> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(timeout) = Timespec::try_from(left) else { return Ok(false) };
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+            match poll(&mut [PollFd::new(&self.socket, event)], Some(&timeout)) {
                 Ok(ready) => return Ok(ready > 0),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Violation::Socket(errno)),

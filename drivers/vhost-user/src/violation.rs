@@ -81,6 +81,13 @@ pub enum Violation {
     BadReply(Request),
     /// The peer answered that it could not do what was asked.
     Refused(Request),
+    /// The peer has fewer pairs of queues than our driver was started with.
+    QueuePairs {
+        /// Pairs that we need.
+        needed: u16,
+        /// Pairs that the peer has.
+        offered: u16,
+    },
     /// The peer does not offer a feature that we need.
     FeatureMissing(u64),
 }
@@ -139,6 +146,9 @@ impl fmt::Display for Violation {
             Self::NoReply(request) => write!(f, "no reply to {request:?}"),
             Self::BadReply(request) => write!(f, "the reply to {request:?} makes no sense"),
             Self::Refused(request) => write!(f, "the peer refused {request:?}"),
+            Self::QueuePairs { needed, offered } => {
+                write!(f, "the peer has {offered} pairs of queues, {needed} are needed")
+            }
             Self::FeatureMissing(bits) => write!(f, "the peer does not offer features {bits:#x}"),
         }
     }

@@ -257,7 +257,7 @@ impl Rig for FrontEndRig {
             first_rings.get_or_insert(rings);
             self.pools.push((shape, pool));
         }
-        let device = VirtioUser::connect(&path, &memory, first_rings.unwrap()).unwrap();
+        let device = VirtioUser::connect(&path, &memory, vec![first_rings.unwrap()]).unwrap();
         Box::new(WithLink { device: Box::new(device), turn: Rc::new(std::thread::yield_now) })
     }
 

@@ -10,10 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use netbuf::PoolConfig;
 use netdev::{Burst, Config, Device, Pool, Port, RingFormat};
 use support::{frame, pool, socket_path};
-use user::{FORMATS, User, in_format};
-use vhost_user::VhostUserBackend;
+use user::{FORMATS, User, in_format, shared_by_pairs};
+use vhost_user::{VhostUserBackend, VirtioUser};
 
 /// testpmd needs a second or two to start, more on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -278,4 +279,43 @@ fn two_lanes_on_two_threads() {
 fn two_pairs(path: &Path, format: RingFormat) -> String {
     let packed = u8::from(format == RingFormat::Packed);
     format!("net_virtio_user0,path={},queues=2,queue_size=256,packed_vq={packed}", path.display())
+}
+
+/// Our driver with two pairs over testpmd's vhost, whole and then in lanes on two threads.
+#[test]
+fn our_front_end_has_two_pairs() {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for format in FORMATS {
+        let (path, shape) = (socket_path("dpdk-k"), PoolConfig::default());
+        let (shared, rings, mut memory) = shared_by_pairs(2, shape);
+        let device = Box::new(VirtioUser::listen(&path, &[shared], rings).unwrap());
+        let pool = Pool::new(memory.pop().unwrap(), shape).unwrap();
+        let config = Config { rx_queues: 2, tx_queues: 2, ..in_format(format) };
+        let mut port = device.start(&config, &pool).unwrap();
+        let vhost = format!("net_vhost0,iface={},queues=2,client=1", path.display());
+        let testpmd = Testpmd::with_queues(&vhost, 2);
+        for queue in [0, 1, 0] {
+            echo(&mut port, queue, &pool, 2000);
+        }
+        drop((port, testpmd));
+
+        let path = socket_path("dpdk-l");
+        let (shared, rings, memory) = shared_by_pairs(2, shape);
+        let device = Box::new(VirtioUser::listen(&path, &[shared], rings).unwrap());
+        let lanes = device.split(2).unwrap();
+        let vhost = format!("net_vhost0,iface={},queues=2,client=1", path.display());
+        let _testpmd = Testpmd::with_queues(&vhost, 2);
+        std::thread::scope(|scope| {
+            for (lane, memory) in lanes.into_iter().zip(memory) {
+                scope.spawn(move || {
+                    let pool = Pool::new(memory, shape).unwrap();
+                    let mut port = lane.start(&in_format(format), &pool).unwrap();
+                    echo(&mut port, 0, &pool, 5000);
+                });
+            }
+        });
+    }
 }

@@ -274,7 +274,7 @@ fn rings_outside_the_shared_memory_are_refused() {
     let (shared, _, _) = user::shared(netbuf::PoolConfig::default());
     let elsewhere = netbuf::DeviceMemory::from_heap(1 << 16);
     let path = socket_path("outside");
-    let refused = vhost_user::VirtioUser::connect(&path, &[shared], elsewhere).err();
+    let refused = vhost_user::VirtioUser::connect(&path, &[shared], vec![elsewhere]).err();
     assert!(matches!(refused, Some(vhost_user::VirtioUserError::RingsNotShared)));
     assert!(user::endpoint_error(Path::new("/")).contains("no socket"));
 }

@@ -4,16 +4,16 @@
 //! does not wait. The driver knows nothing of all this. Its counters begin anew with each start; those of the
 //! device go on: they follow at every look, and whenever [`stats`](netdev::RxQueue::stats) is asked.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netdev::{
-    Armed, Burst, Config, Device, DropCause, Pool, Port, QueueCounters, QueueStats, StartError,
+    Armed, Burst, Config, Device, DropCause, Link, Pool, Port, QueueCounters, QueueStats,
+    StartError,
 };
 
-use super::line::Line;
+use super::lane::{Lane, Place};
+use crate::event::Event;
 
 /// Calls that moved packets between two looks for the peer; see the back end's.
 const PATIENCE: u32 = 512;
@@ -28,7 +28,7 @@ pub(super) enum State {
     Up(Port),
     /// There is no peer.
     Down(Box<dyn Device>),
-    /// The port was stopped; what is left of it does nothing.
+    /// Neither, for the moment.
     Stopped,
 }
 
@@ -53,9 +53,12 @@ impl Follower {
 
 /// What the queues and controls of a started device share.
 pub(super) struct Healer {
-    pub(super) line: Rc<RefCell<Line>>,
-    pub(super) ring_memory: usize,
+    pub(super) place: Place,
     pub(super) state: State,
+    /// Wakes this thread when the peer has come or gone, which another one may have noticed.
+    pub(super) nudge: Arc<Event>,
+    /// The receive queue's.
+    call: Arc<Event>,
     config: Config,
     pool: Pool,
     patience: u32,
@@ -67,17 +70,16 @@ pub(super) struct Healer {
 
 impl Healer {
     /// A device that has just been started, with or without its driver.
-    pub(super) fn new(
-        line: Rc<RefCell<Line>>,
-        ring_memory: usize,
-        state: State,
-        config: &Config,
-        pool: &Pool,
-    ) -> Self {
+    pub(super) fn new(place: Place, state: State, config: &Config, pool: &Pool) -> Self {
+        let (nudge, call) = {
+            let pair = &place.line.lock().pairs[place.pair];
+            (Arc::clone(&pair.nudge), Arc::clone(&pair.queues[0].call))
+        };
         let mut healer = Self {
-            line,
-            ring_memory,
+            place,
             state,
+            nudge,
+            call,
             config: *config,
             pool: *pool,
             patience: 0,
@@ -139,12 +141,13 @@ impl Healer {
         self.patience = PATIENCE;
         self.follow();
         let (ready, lost) = {
-            let mut line = self.line.borrow_mut();
+            // Whoever is at it may wait for the peer.
+            let Some(mut line) = self.place.line.try_lock() else { return };
             line.poll();
             if self.is_broken() {
                 line.abandon();
             }
-            (line.is_ready(), line.is_lost())
+            (line.is_ready(), line.pairs[self.place.pair].is_lost())
         };
         let was_down = matches!(self.state, State::Down(_));
         let waiting = self.retry.is_some_and(|retry| Instant::now() < retry);
@@ -155,6 +158,15 @@ impl Healer {
         };
         if was_down {
             self.begin();
+        }
+    }
+
+    /// The driver's view of the link.
+    pub(super) fn link(&mut self) -> Link {
+        self.check();
+        match &mut self.state {
+            State::Up(port) => port.control.link(),
+            _ => Link::default(),
         }
     }
 
@@ -179,7 +191,19 @@ impl Healer {
         }
     }
 
-    pub(super) fn stop_driver(&mut self, port: Port) -> Box<dyn Device> {
+    /// Stops the driver; what is left can be started again.
+    pub(super) fn into_lane(mut self) -> Lane {
+        let driver = match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Up(port) => self.stop_driver(port),
+            State::Down(driver) => driver,
+            State::Stopped => {
+                unreachable!("between the two only while a function of this file runs")
+            }
+        };
+        Lane { driver, place: self.place }
+    }
+
+    fn stop_driver(&mut self, port: Port) -> Box<dyn Device> {
         self.rx.follow(port.rx[0].stats());
         self.tx.follow(port.tx[0].stats());
         port.stop()
@@ -200,15 +224,17 @@ impl Healer {
     }
 
     pub(super) fn arm(&mut self) -> Armed {
+        self.nudge.drain();
         self.check();
+        let Some(wakes) = self.place.line.try_lock().map(|line| line.wake().is_some()) else {
+            return Armed::PacketsPending;
+        };
         match &mut self.state {
             State::Up(port) => {
-                self.line.borrow().queues[0].call.drain();
+                self.call.drain();
                 port.rx[0].arm()
             }
-            State::Down(_) if self.retry.is_none() && self.line.borrow().wake().is_some() => {
-                Armed::Armed
-            }
+            State::Down(_) if self.retry.is_none() && wakes => Armed::Armed,
             _ => Armed::Unsupported,
         }
     }

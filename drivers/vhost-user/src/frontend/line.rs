@@ -2,9 +2,11 @@
 //!
 //! The questions are asked and their answers taken by [`Line::poll`], without waiting. Starting sends
 //! everything in one go (in the order of DPDK's virtio-user) and learns of a refusal at a later poll.
+//!
+//! The protocol sets rings up one by one, so each pair of queues has a driver of its own, which starts and stops by itself.
+//! Features and memory are the connection's: the first driver that starts on it names them, the others must agree.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use netdev::MacAddress;
@@ -13,15 +15,12 @@ use virtio::features::Features;
 use virtio::transport::DeviceStatus;
 
 use super::SharedMemory;
+use super::pair::{Pair, QUEUES};
 use super::peer::Peer;
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::event::Event;
-use crate::message::{MAX_FDS, Request, VringState, feature};
+use crate::message::{MAX_FDS, MemRegion, Request, VringState, feature};
 use crate::monitor::Monitor;
 use crate::violation::Violation;
-
-/// A receive and a transmit queue.
-pub(super) const QUEUES: usize = 2;
 
 /// How long a reset waits for the back end to say that it has stopped.
 const RESET: Duration = Duration::from_secs(1);
@@ -44,34 +43,28 @@ pub(super) const PASSED_ON: Features = Features::CSUM
 /// What the front end adds of its own: it makes up the address and the link's state.
 const OWN: Features = Features::MAC.union(Features::STATUS);
 
-/// A queue as the driver set it up.
-pub(super) struct Queue {
-    pub(super) size: u32,
-    pub(super) desc: u64,
-    pub(super) avail: u64,
-    pub(super) used: u64,
-    pub(super) kick: Rc<Event>,
-    pub(super) call: Event,
-    /// The back end was told to use it.
-    running: bool,
-}
-
 /// The front end's side of the connection, whether there is one or not.
 pub(super) struct Line {
     endpoint: Endpoint,
-    memory: Vec<SharedMemory>,
+    /// What the back end maps: the regions, and their files.
+    memory: Vec<(MemRegion, BorrowedFd<'static>)>,
     pub(super) mac: MacAddress,
     pub(super) monitor: Monitor,
     peer: Option<Peer>,
-    pub(super) driver_features: u64,
-    status: DeviceStatus,
-    pub(super) queues: [Queue; QUEUES],
+    pub(super) pairs: Vec<Pair>,
+    /// Pairs that the back end must have.
+    needed: u16,
     /// Changes with the link's state.
     pub(super) generation: u32,
 }
 
 impl Line {
-    pub(super) fn new(endpoint: Endpoint, memory: &[SharedMemory]) -> Result<Self, EndpointError> {
+    /// A line of `pairs` pairs of queues, of which one is needed until more are [asked for](Self::need).
+    pub(super) fn new(
+        endpoint: Endpoint,
+        memory: &[SharedMemory],
+        pairs: u16,
+    ) -> Result<Self, EndpointError> {
         if memory.is_empty() || memory.len() > MAX_FDS {
             return Err(EndpointError::Regions(memory.len()));
         }
@@ -80,40 +73,35 @@ impl Line {
             // sealed; for others see `SharedMemory::file`.
             let _ = fcntl_add_seals(memory.file, SealFlags::SHRINK);
         }
-        let queue = || {
-            let system = |errno| EndpointError::System(endpoint.path().to_owned(), errno);
-            Ok(Queue {
-                size: 0,
-                desc: 0,
-                avail: 0,
-                used: 0,
-                kick: Rc::new(Event::new().map_err(system)?),
-                call: Event::new().map_err(system)?,
-                running: false,
-            })
-        };
-        let queues = [queue()?, queue()?];
+        let system = |errno| EndpointError::System(endpoint.path().to_owned(), errno);
+        let pairs = (0..pairs).map(|_| Pair::new()).collect::<Result<_, _>>().map_err(system)?;
         Ok(Self {
             mac: crate::mac_of(endpoint.path()),
             endpoint,
-            memory: memory.to_vec(),
+            memory: memory.iter().map(|memory| (region(memory), memory.file)).collect(),
             monitor: Monitor::default(),
             peer: None,
-            driver_features: 0,
-            status: DeviceStatus::empty(),
-            queues,
+            pairs,
+            needed: 1,
             generation: 0,
         })
+    }
+
+    /// From now on a back end must have so many pairs. `Err`: how many the present one has instead.
+    pub(super) fn need(&mut self, pairs: u16) -> Result<(), u16> {
+        let offered = self.peer.as_ref().filter(|peer| peer.ready).map(|peer| peer.pairs);
+        match offered.filter(|&offered| offered < pairs) {
+            Some(offered) => Err(offered),
+            None => {
+                self.needed = pairs;
+                Ok(())
+            }
+        }
     }
 
     /// Whether there is a back end that has answered all questions.
     pub(super) fn is_ready(&self) -> bool {
         self.peer.as_ref().is_some_and(|peer| peer.ready)
-    }
-
-    /// Whether the driver runs on a connection that is no longer there.
-    pub(super) fn is_lost(&self) -> bool {
-        self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)
     }
 
     /// What to sleep on to hear of the peer; `None`: ask by the clock.
@@ -124,9 +112,9 @@ impl Line {
         }
     }
 
-    /// Looks for the peer and for its answers. After a loss nothing new is begun until the driver has reset.
+    /// Looks for the peer and for its answers.
     pub(super) fn poll(&mut self) {
-        if self.peer.is_none() && !self.is_lost() {
+        if self.peer.is_none() {
             let Some(socket) = self.endpoint.poll() else { return };
             self.monitor.connected();
             let mut peer = Peer::new(socket);
@@ -143,9 +131,19 @@ impl Line {
         if let Err(why) = peer.take_answers() {
             return self.lose(why);
         }
-        if peer.ready != was_ready {
-            self.generation = self.generation.wrapping_add(1);
+        if peer.ready && !was_ready {
+            let (needed, offered) = (self.needed, peer.pairs);
+            if offered < needed {
+                return self.lose(Violation::QueuePairs { needed, offered });
+            }
+            self.changed();
         }
+    }
+
+    /// The link has come or gone.
+    fn changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.pairs.iter().for_each(|pair| pair.nudge.signal());
     }
 
     /// What the driver may choose from. Without a peer: what there will be at least.
@@ -154,86 +152,96 @@ impl Line {
         offered.map_or(Features::VERSION_1.bits(), |bits| bits & PASSED_ON.bits()) | OWN.bits()
     }
 
-    /// The device status.
-    pub(super) fn status(&self) -> DeviceStatus {
-        self.status
-    }
-
-    /// The driver's write to the device status.
-    pub(super) fn set_status(&mut self, status: DeviceStatus) {
+    /// A driver's write to its device's status.
+    pub(super) fn set_status(&mut self, pair: usize, status: DeviceStatus) {
         if status.is_empty() {
-            return self.reset();
+            return self.reset(pair);
         }
-        let new = status - self.status;
-        self.status = status | (self.status & DeviceStatus::DEVICE_NEEDS_RESET);
-        let impossible = self.driver_features & !self.device_features() != 0;
-        if new.contains(DeviceStatus::FEATURES_OK) && (!self.is_ready() || impossible) {
-            self.status -= DeviceStatus::FEATURES_OK;
+        let (offered, ready) = (self.device_features(), self.is_ready());
+        let in_force = self.peer.as_ref().and_then(|peer| peer.accepted);
+        let this = &mut self.pairs[pair];
+        let new = status - this.status;
+        this.status = status | (this.status & DeviceStatus::DEVICE_NEEDS_RESET);
+        let chosen = this.driver_features;
+        let impossible = chosen & !offered != 0 || in_force.is_some_and(|bits| bits != chosen);
+        if new.contains(DeviceStatus::FEATURES_OK) && (!ready || impossible) {
+            this.status -= DeviceStatus::FEATURES_OK;
         }
         if new.contains(DeviceStatus::DRIVER_OK) {
-            match self.activate() {
+            match self.activate(pair) {
                 Ok(true) => {}
-                Ok(false) => self.status |= DeviceStatus::DEVICE_NEEDS_RESET,
+                Ok(false) => self.pairs[pair].status |= DeviceStatus::DEVICE_NEEDS_RESET,
                 Err(why) => self.lose(why),
             }
         }
     }
 
-    /// Stops one queue, as the driver asked.
-    pub(super) fn stop_queue(&mut self, queue: u16) {
+    /// Stops one queue, as its driver asked.
+    pub(super) fn stop_queue(&mut self, pair: usize, queue: u16) {
         let index = usize::from(queue);
-        if let Err(why) = self.stop(index, Instant::now() + RESET) {
+        if let Err(why) = self.stop(pair, index, Instant::now() + RESET) {
             self.lose(why);
         }
-        if let Some(queue) = self.queues.get_mut(index) {
+        if let Some(queue) = self.pairs[pair].queues.get_mut(index) {
             queue.size = 0;
         }
     }
 
-    /// Stops every queue. A back end that does not say that it has stopped is left: it will never again be
+    /// Stops both queues of a pair. A back end that does not say that it has stopped is left: it will never again be
     /// told of a ring, and what it still does to shared memory it could always do.
-    fn reset(&mut self) {
+    fn reset(&mut self, pair: usize) {
         let deadline = Instant::now() + RESET;
         for index in 0..QUEUES {
-            if let Err(why) = self.stop(index, deadline) {
+            if let Err(why) = self.stop(pair, index, deadline) {
                 self.lose(why);
             }
-            self.queues[index].size = 0;
+            self.pairs[pair].queues[index].size = 0;
         }
-        self.driver_features = 0;
-        self.status = DeviceStatus::empty();
+        self.pairs[pair].driver_features = 0;
+        self.pairs[pair].status = DeviceStatus::empty();
+        if !self.pairs.iter().any(Pair::is_running)
+            && let Some(peer) = &mut self.peer
+        {
+            // The next driver may choose others.
+            peer.accepted = None;
+        }
     }
 
-    fn stop(&mut self, index: usize, deadline: Instant) -> Result<(), Violation> {
-        let Some(queue) = self.queues.get_mut(index) else { return Ok(()) };
+    fn stop(&mut self, pair: usize, index: usize, deadline: Instant) -> Result<(), Violation> {
+        let Some(queue) = self.pairs[pair].queues.get_mut(index) else { return Ok(()) };
         if !std::mem::take(&mut queue.running) {
             return Ok(());
         }
         let Some(peer) = &mut self.peer else { return Ok(()) };
-        let index = u32::try_from(index).unwrap_or(0);
+        let index = ring(pair, index);
         peer.ask(Request::GetVringBase, 0, &VringState { index, num: 0 }.to_bytes(), &[])?;
         peer.wait_for_answers(deadline)
     }
 
-    /// Tells the back end of memory and rings; `false` without one.
-    fn activate(&mut self) -> Result<bool, Violation> {
+    /// Tells the back end of a pair's rings, and before the first pair's of features and memory; `false` without one.
+    fn activate(&mut self, pair: usize) -> Result<bool, Violation> {
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.ready) else { return Ok(false) };
-        for (index, queue) in (0u64..).zip(&self.queues) {
-            let call = [queue.call.as_fd()];
+        let Pair { driver_features, queues, .. } = &mut self.pairs[pair];
+        for (at, queue) in queues.iter().enumerate() {
+            let (index, call) = (u64::from(ring(pair, at)), [queue.call.as_fd()]);
             peer.tell(Request::SetVringCall, &index.to_le_bytes(), &call)?;
         }
         let enabled_by_message = peer.offered & feature::PROTOCOL_FEATURES != 0;
-        let own = if enabled_by_message { feature::PROTOCOL_FEATURES } else { 0 };
-        let features = self.driver_features & !OWN.bits() | own;
-        peer.tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
-        peer.share(&self.memory)?;
-        let packed = self.driver_features & Features::RING_PACKED.bits() != 0;
-        for (index, queue) in (0u32..).zip(&mut self.queues).filter(|(_, queue)| queue.size > 0) {
-            peer.start(index, queue, packed)?;
+        if peer.accepted.is_none() {
+            let own = if enabled_by_message { feature::PROTOCOL_FEATURES } else { 0 };
+            let several = if self.needed > 1 { Features::MQ.bits() & peer.offered } else { 0 };
+            let features = *driver_features & !OWN.bits() | own | several;
+            peer.tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
+            peer.share(&self.memory)?;
+            peer.accepted = Some(*driver_features);
+        }
+        let packed = *driver_features & Features::RING_PACKED.bits() != 0;
+        for (at, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.size > 0) {
+            peer.start(ring(pair, at), queue, packed)?;
             queue.running = true;
         }
-        for (index, _) in (0u32..).zip(&self.queues).filter(|_| enabled_by_message) {
-            let enable = VringState { index, num: 1 }.to_bytes();
+        for at in 0..if enabled_by_message { QUEUES } else { 0 } {
+            let enable = VringState { index: ring(pair, at), num: 1 }.to_bytes();
             peer.tell(Request::SetVringEnable, &enable, &[])?;
         }
         Ok(true)
@@ -246,15 +254,31 @@ impl Line {
 
     /// The connection is over.
     fn lose(&mut self, why: Violation) {
+        for pair in &mut self.pairs {
+            pair.queues.iter_mut().for_each(|queue| queue.running = false);
+            if pair.status.contains(DeviceStatus::DRIVER_OK) {
+                pair.status |= DeviceStatus::DEVICE_NEEDS_RESET;
+            }
+        }
         if self.peer.take().is_some() {
             self.monitor.ended(why);
-            self.generation = self.generation.wrapping_add(1);
+            self.changed();
         }
-        for queue in &mut self.queues {
-            queue.running = false;
-        }
-        if self.status.contains(DeviceStatus::DRIVER_OK) {
-            self.status |= DeviceStatus::DEVICE_NEEDS_RESET;
-        }
+    }
+}
+
+/// The number of a pair's ring on the wire.
+fn ring(pair: usize, queue: usize) -> u32 {
+    u32::try_from(QUEUES * pair + queue).unwrap_or(u32::MAX)
+}
+
+/// Device addresses are this process's own.
+fn region(memory: &SharedMemory) -> MemRegion {
+    let address = memory.base.addr().get() as u64;
+    MemRegion {
+        guest_address: address,
+        size: memory.len as u64,
+        user_address: address,
+        mmap_offset: memory.offset,
     }
 }

@@ -10,15 +10,16 @@
 
 mod config;
 mod healer;
+mod lane;
 mod line;
+mod pair;
 mod peer;
 mod queues;
 mod user;
 
-use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netdev::{MacAddress, WakeSource};
 use virtio::transport::{DeviceStatus, DeviceType, Doorbell, DoorbellTransport, Transport};
@@ -27,6 +28,7 @@ use virtio_drivers::transport::InterruptStatus;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use self::line::Line;
+use self::pair::QUEUES;
 pub use self::user::{VirtioUser, VirtioUserError};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::event::Event;
@@ -46,13 +48,38 @@ pub struct SharedMemory {
     pub len: usize,
 }
 
-/// The transport to a vhost-user back end.
+/// The transport to a vhost-user back end: to one pair of its queues, which the driver knows as queues 0 and 1. The
+/// transports of several pairs share the connection, and may be on different threads.
 pub struct VhostUserFrontend {
-    line: Rc<RefCell<Line>>,
+    line: SharedLine,
+    pair: usize,
+}
+
+/// A connection that several pairs share. Control only: packets do not come this way.
+#[derive(Clone)]
+struct SharedLine(Arc<Mutex<Line>>);
+
+impl SharedLine {
+    fn new(line: Line) -> Self {
+        Self(Arc::new(Mutex::new(line)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while somebody else is at it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Line>> {
+        match self.0.try_lock() {
+            Ok(line) => Some(line),
+            Err(std::sync::TryLockError::Poisoned(line)) => Some(line.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 impl VhostUserFrontend {
-    /// A front end that connects to a back end, which may come later. All rings and packets of the driver
+    /// A front end of one pair that connects to a back end, which may come later. All rings and packets of the driver
     /// must lie in `memory`, at most eight regions.
     ///
     /// # Errors
@@ -61,10 +88,10 @@ impl VhostUserFrontend {
         path: impl AsRef<std::path::Path>,
         memory: &[SharedMemory],
     ) -> Result<Self, EndpointError> {
-        Self::new(Endpoint::connect(path)?, memory)
+        Self::one(Endpoint::connect(path)?, memory)
     }
 
-    /// A front end that a back end connects to. The socket file is made now, and removed in the end.
+    /// A front end of one pair that a back end connects to. The socket file is made now, and removed in the end.
     ///
     /// # Errors
     /// See [`EndpointError`].
@@ -72,31 +99,31 @@ impl VhostUserFrontend {
         path: impl AsRef<std::path::Path>,
         memory: &[SharedMemory],
     ) -> Result<Self, EndpointError> {
-        Self::new(Endpoint::listen(path)?, memory)
+        Self::one(Endpoint::listen(path)?, memory)
     }
 
-    fn new(endpoint: Endpoint, memory: &[SharedMemory]) -> Result<Self, EndpointError> {
-        let line = Line::new(endpoint, memory)?;
-        Ok(Self { line: Rc::new(RefCell::new(line)) })
+    fn one(endpoint: Endpoint, memory: &[SharedMemory]) -> Result<Self, EndpointError> {
+        let line = SharedLine::new(Line::new(endpoint, memory, 1)?);
+        Ok(Self { line, pair: 0 })
     }
 
     /// Gives the device an address; without, it has one made from the socket's path.
     #[must_use]
     pub fn with_mac(self, mac: MacAddress) -> Self {
-        self.line.borrow_mut().mac = mac;
+        self.line.lock().mac = mac;
         self
     }
 
     /// Looks for the peer and for what it has sent; whether the device can be started, or runs. Does not wait.
     pub fn poll(&self) -> bool {
-        let mut line = self.line.borrow_mut();
+        let mut line = self.line.lock();
         line.poll();
         line.is_ready()
     }
 
     /// A view of the connections, for as long as one likes.
     pub fn monitor(&self) -> Monitor {
-        self.line.borrow().monitor.clone()
+        self.line.lock().monitor.clone()
     }
 }
 
@@ -106,34 +133,34 @@ impl Transport for VhostUserFrontend {
     }
 
     fn read_device_features(&mut self) -> u64 {
-        let mut line = self.line.borrow_mut();
+        let mut line = self.line.lock();
         line.poll();
         line.device_features()
     }
 
     fn write_driver_features(&mut self, driver_features: u64) {
-        self.line.borrow_mut().driver_features = driver_features;
+        self.line.lock().pairs[self.pair].driver_features = driver_features;
     }
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
         // A back end states no limit; this is the format's own (virtio 1.2, 2.7).
-        if usize::from(queue) < line::QUEUES { 1 << 15 } else { 0 }
+        if usize::from(queue) < QUEUES { 1 << 15 } else { 0 }
     }
 
     fn notify(&mut self, queue: u16) {
-        if let Some(queue) = self.line.borrow().queues.get(usize::from(queue)) {
+        if let Some(queue) = self.line.lock().pairs[self.pair].queues.get(usize::from(queue)) {
             queue.kick.signal();
         }
     }
 
     fn get_status(&self) -> DeviceStatus {
-        let mut line = self.line.borrow_mut();
+        let mut line = self.line.lock();
         line.poll();
-        line.status()
+        line.pairs[self.pair].status
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
-        self.line.borrow_mut().set_status(status);
+        self.line.lock().set_status(self.pair, status);
     }
 
     fn set_guest_page_size(&mut self, _guest_page_size: u32) {}
@@ -150,7 +177,8 @@ impl Transport for VhostUserFrontend {
         driver_area: PhysAddr,
         device_area: PhysAddr,
     ) {
-        if let Some(queue) = self.line.borrow_mut().queues.get_mut(usize::from(queue)) {
+        let pair = &mut self.line.lock().pairs[self.pair];
+        if let Some(queue) = pair.queues.get_mut(usize::from(queue)) {
             queue.size = size;
             queue.desc = descriptors;
             queue.avail = driver_area;
@@ -159,31 +187,31 @@ impl Transport for VhostUserFrontend {
     }
 
     fn queue_unset(&mut self, queue: u16) {
-        self.line.borrow_mut().stop_queue(queue);
+        self.line.lock().stop_queue(self.pair, queue);
     }
 
     fn queue_used(&mut self, queue: u16) -> bool {
-        self.line.borrow().queues.get(usize::from(queue)).is_some_and(|queue| queue.size != 0)
+        let pair = &self.line.lock().pairs[self.pair];
+        pair.queues.get(usize::from(queue)).is_some_and(|queue| queue.size != 0)
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {
-        let line = self.line.borrow();
         let mut any = false;
-        for queue in &line.queues {
+        for queue in &self.line.lock().pairs[self.pair].queues {
             any |= queue.call.drain();
         }
         if any { InterruptStatus::QUEUE_INTERRUPT } else { InterruptStatus::empty() }
     }
 
     fn read_config_generation(&self) -> u32 {
-        self.line.borrow().generation
+        self.line.lock().generation
     }
 
     fn read_config_space<T: FromBytes + IntoBytes>(
         &self,
         offset: usize,
     ) -> virtio_drivers::Result<T> {
-        let mut line = self.line.borrow_mut();
+        let mut line = self.line.lock();
         line.poll();
         config::read(&config::space(line.mac, line.is_ready()), offset)
     }
@@ -199,7 +227,7 @@ impl Transport for VhostUserFrontend {
 }
 
 /// Rings by writing an eventfd: one system call, and only when the device asked for it.
-pub struct EventDoorbell(Rc<Event>);
+pub struct EventDoorbell(Arc<Event>);
 
 impl Doorbell for EventDoorbell {
     fn ring(&mut self, _data: u32) {
@@ -212,14 +240,14 @@ impl DoorbellTransport for VhostUserFrontend {
 
     /// An eventfd carries no data; the front end passes `VIRTIO_F_NOTIFICATION_DATA` on to nobody.
     fn doorbell(&mut self, queue: u16, _data: bool) -> Result<EventDoorbell, &'static str> {
-        let line = self.line.borrow();
-        let queue = line.queues.get(usize::from(queue)).ok_or("there is no such queue")?;
-        Ok(EventDoorbell(Rc::clone(&queue.kick)))
+        let pair = &self.line.lock().pairs[self.pair];
+        let queue = pair.queues.get(usize::from(queue)).ok_or("there is no such queue")?;
+        Ok(EventDoorbell(Arc::clone(&queue.kick)))
     }
 
     fn wake_source(&self, queue: u16) -> Option<WakeSource> {
-        let line = self.line.borrow();
-        let call = line.queues.get(usize::from(queue))?.call.as_fd().as_raw_fd();
+        let pair = &self.line.lock().pairs[self.pair];
+        let call = pair.queues.get(usize::from(queue))?.call.as_fd().as_raw_fd();
         Some(WakeSource::Fd(call))
     }
 }

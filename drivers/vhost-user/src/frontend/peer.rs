@@ -5,12 +5,11 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use virtio::features::Features;
 
-use super::SharedMemory;
-use super::line::Queue;
+use super::pair::Queue;
 use crate::channel::{Channel, Message};
 use crate::message::{
     MemRegion, Request, VringAddr, VringState, encode, feature, flag, parse_u64, protocol,
@@ -19,6 +18,10 @@ use crate::violation::Violation;
 
 /// Replies that are read in one poll: more than are ever due.
 const REPLIES_PER_TURN: usize = 8;
+
+/// How long a back end may leave unread what it is told. Rings are set up by up to a thousand messages, more than a
+/// socket holds.
+const READING: Duration = Duration::from_secs(1);
 
 /// A connection.
 pub(super) struct Peer {
@@ -29,6 +32,10 @@ pub(super) struct Peer {
     pub(super) offered: u64,
     /// The protocol features in force.
     protocol: u64,
+    /// What the drivers that run on it have accepted; `None` while none runs.
+    pub(super) accepted: Option<u64>,
+    /// Pairs of queues that the back end has.
+    pub(super) pairs: u16,
     /// The questions are answered.
     pub(super) ready: bool,
 }
@@ -40,6 +47,8 @@ impl Peer {
             due: VecDeque::new(),
             offered: 0,
             protocol: 0,
+            accepted: None,
+            pairs: 1,
             ready: false,
         }
     }
@@ -51,7 +60,7 @@ impl Peer {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), Violation> {
-        self.channel.send(&encode(request as u32, 0, payload), fds)
+        self.channel.send_until(&encode(request as u32, 0, payload), fds, Instant::now() + READING)
     }
 
     /// Sends a request whose answer [`take`](Self::take) will take.
@@ -62,25 +71,17 @@ impl Peer {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), Violation> {
-        self.channel.send(&encode(request as u32, flags, payload), fds)?;
+        let deadline = Instant::now() + READING;
+        self.channel.send_until(&encode(request as u32, flags, payload), fds, deadline)?;
         self.due.push_back(request);
         Ok(())
     }
 
-    pub(super) fn share(&mut self, memory: &[SharedMemory]) -> Result<(), Violation> {
-        let regions: Vec<_> = memory
-            .iter()
-            .map(|memory| {
-                let address = memory.base.addr().get() as u64;
-                MemRegion {
-                    guest_address: address,
-                    size: memory.len as u64,
-                    user_address: address,
-                    mmap_offset: memory.offset,
-                }
-            })
-            .collect();
-        let files: Vec<_> = memory.iter().map(|memory| memory.file).collect();
+    pub(super) fn share(
+        &mut self,
+        memory: &[(MemRegion, BorrowedFd<'static>)],
+    ) -> Result<(), Violation> {
+        let (regions, files): (Vec<_>, Vec<_>) = memory.iter().copied().unzip();
         let table = MemRegion::table_bytes(&regions);
         if self.protocol & protocol::REPLY_ACK != 0 {
             self.ask(Request::SetMemTable, flag::NEED_REPLY, &table, &files)
@@ -140,10 +141,20 @@ impl Peer {
         match request {
             Request::GetFeatures => self.take_features(number),
             Request::GetProtocolFeatures => {
-                self.protocol = number & protocol::REPLY_ACK;
-                self.ready = true;
+                self.protocol = number & (protocol::REPLY_ACK | protocol::MQ);
                 let accepted = self.protocol.to_le_bytes();
-                self.tell(Request::SetProtocolFeatures, &accepted, &[])
+                self.tell(Request::SetProtocolFeatures, &accepted, &[])?;
+                if self.protocol & protocol::MQ != 0 {
+                    return self.ask(Request::GetQueueNum, 0, &[], &[]);
+                }
+                self.ready = true;
+                Ok(())
+            }
+            Request::GetQueueNum => {
+                // (More than a number of 16 bits are more than we ever need.)
+                self.pairs = u16::try_from(number).unwrap_or(u16::MAX);
+                self.ready = true;
+                Ok(())
             }
             // Where it stopped does not matter: rings begin anew.
             Request::GetVringBase => Ok(()),

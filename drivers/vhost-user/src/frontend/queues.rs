@@ -1,7 +1,7 @@
-//! What the caller of a started device holds: its queues and controls, around the shared [`Healer`].
+//! What the caller of a started device holds: its queues and controls, around one [`Healer`] for each pair.
 
 use std::cell::RefCell;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,41 +10,58 @@ use netdev::{
     RxQueue, TxQueue, WakeSource,
 };
 
+use super::SharedLine;
 use super::healer::{Healer, State};
+use super::lane::Lane;
 use super::user::VirtioUser;
 
+/// `None` once the port has been stopped.
+type Shared = Rc<RefCell<Option<Healer>>>;
+
+/// What a port becomes again once it is stopped.
+pub(super) enum Afterwards {
+    /// The device, with pairs that the port did not use.
+    Whole { line: SharedLine, idle: Vec<Lane> },
+    /// The lane that it was.
+    Lane,
+}
+
 /// The port of a started device.
-pub(super) fn port(info: Info, healer: Healer) -> Port {
-    let (rx, tx) = (Arc::clone(&healer.rx.counters), Arc::clone(&healer.tx.counters));
-    let healer = Rc::new(RefCell::new(healer));
-    Port {
-        info,
-        rx: vec![Box::new(Rx { healer: Rc::clone(&healer), counters: rx })],
-        tx: vec![Box::new(Tx { healer: Rc::clone(&healer), counters: tx })],
-        control: Box::new(Controls { healer, mac: info.mac }),
+pub(super) fn port(info: Info, healers: Vec<Healer>, afterwards: Afterwards) -> Port {
+    let (mut rx, mut tx) = (Vec::new(), Vec::new());
+    let mut pairs = Vec::new();
+    for healer in healers {
+        let counters = (Arc::clone(&healer.rx.counters), Arc::clone(&healer.tx.counters));
+        let pair: Shared = Rc::new(RefCell::new(Some(healer)));
+        rx.push(Box::new(Rx { pair: Rc::clone(&pair), counters: counters.0 }) as Box<dyn RxQueue>);
+        tx.push(Box::new(Tx { pair: Rc::clone(&pair), counters: counters.1 }) as Box<dyn TxQueue>);
+        pairs.push(pair);
     }
+    Port { info, rx, tx, control: Box::new(Controls { pairs, mac: info.mac, afterwards }) }
 }
 
 struct Rx {
-    healer: Rc<RefCell<Healer>>,
+    pair: Shared,
     counters: Arc<QueueCounters>,
 }
 
 impl RxQueue for Rx {
     fn rx_burst(&mut self, out: &mut Burst) -> usize {
-        self.healer.borrow_mut().receive(out)
+        self.pair.borrow_mut().as_mut().map_or(0, |healer| healer.receive(out))
     }
 
     fn arm(&mut self) -> Armed {
-        self.healer.borrow_mut().arm()
+        self.pair.borrow_mut().as_mut().map_or(Armed::Unsupported, Healer::arm)
     }
 
     fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
-        let healer = self.healer.borrow();
+        let pair = self.pair.borrow();
+        let Some(healer) = &*pair else { return };
         if let State::Up(port) = &healer.state {
             port.rx[0].wake_sources(each);
         }
-        if let Some(fd) = healer.line.borrow().wake() {
+        each(WakeSource::Fd(healer.nudge.as_fd().as_raw_fd()));
+        if let Some(fd) = healer.place.line.lock().wake() {
             each(WakeSource::Fd(fd.as_raw_fd()));
         }
     }
@@ -54,19 +71,19 @@ impl RxQueue for Rx {
     }
 
     fn stats(&self) -> QueueStats {
-        self.healer.borrow_mut().follow();
+        follow(&self.pair);
         self.counters.snapshot()
     }
 }
 
 struct Tx {
-    healer: Rc<RefCell<Healer>>,
+    pair: Shared,
     counters: Arc<QueueCounters>,
 }
 
 impl TxQueue for Tx {
     fn tx_burst(&mut self, packets: &mut Burst) -> usize {
-        self.healer.borrow_mut().transmit(packets)
+        self.pair.borrow_mut().as_mut().map_or(0, |healer| healer.transmit(packets))
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {
@@ -74,24 +91,32 @@ impl TxQueue for Tx {
     }
 
     fn stats(&self) -> QueueStats {
-        self.healer.borrow_mut().follow();
+        follow(&self.pair);
         self.counters.snapshot()
     }
 }
 
+fn follow(pair: &Shared) {
+    if let Some(healer) = &mut *pair.borrow_mut() {
+        healer.follow();
+    }
+}
+
 struct Controls {
-    healer: Rc<RefCell<Healer>>,
+    pairs: Vec<Shared>,
     mac: MacAddress,
+    afterwards: Afterwards,
 }
 
 impl Control for Controls {
+    /// Up where the drivers of all pairs run.
     fn link(&mut self) -> Link {
-        let healer = &mut *self.healer.borrow_mut();
-        healer.check();
-        match &mut healer.state {
-            State::Up(port) => port.control.link(),
-            _ => Link::default(),
+        let mut all = Link { up: true, ..Link::default() };
+        for pair in &self.pairs {
+            let link = pair.borrow_mut().as_mut().map(Healer::link).unwrap_or_default();
+            all.up &= link.up;
         }
+        all
     }
 
     fn mac(&self) -> MacAddress {
@@ -104,15 +129,18 @@ impl Control for Controls {
         tx: Vec<Box<dyn TxQueue>>,
     ) -> Box<dyn Device> {
         drop((rx, tx));
-        let healer = &mut *self.healer.borrow_mut();
-        let device = match std::mem::replace(&mut healer.state, State::Stopped) {
-            State::Up(port) => healer.stop_driver(port),
-            State::Down(device) => device,
-            State::Stopped => {
-                unreachable!("the device leaves with the controls, of which there is one")
+        let stopped = self.pairs.iter().filter_map(|pair| pair.take().map(Healer::into_lane));
+        match self.afterwards {
+            Afterwards::Whole { line, idle } => {
+                Box::new(VirtioUser::stopped(line, stopped.chain(idle).collect()))
             }
-        };
-        let line = Rc::clone(&healer.line);
-        Box::new(VirtioUser::stopped(device, line, healer.ring_memory))
+            Afterwards::Lane => {
+                let mut stopped = stopped;
+                let Some(lane) = stopped.next() else {
+                    unreachable!("the driver leaves with the controls, of which there is one")
+                };
+                Box::new(lane)
+            }
+        }
     }
 }

@@ -6,23 +6,26 @@
 //! link is down: what is sent is taken, dropped and counted as
 //! [`DropCause::LinkDown`](netdev::DropCause::LinkDown).
 //!
-//! This file makes the device and starts it; healer.rs keeps it alive, queues.rs is what the caller polls.
+//! Each pair of queues has a driver of its own, which knows nothing of the others; lane.rs starts it and healer.rs keeps
+//! it alive. This file makes the device and starts it whole, or takes it apart; queues.rs is what the caller polls.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
-use std::rc::Rc;
 
 use netbuf::DeviceMemory;
-use netdev::{Config, Device, Info, MacAddress, Pool, Port, RingFormat, StartError, StartFailure};
-use virtio::features::{Features, Limits, Offer, negotiate};
+use netdev::{Config, Device, Info, MacAddress, Pool, Port, StartError, StartFailure};
 use virtio::net::VirtioNet;
 
-use super::healer::{Healer, State};
-use super::line::{Line, PASSED_ON};
-use super::{SharedMemory, VhostUserFrontend, queues};
-use crate::endpoint::EndpointError;
+use super::healer::Healer;
+use super::lane::{FreshLane, Lane, Place, check_queues};
+use super::line::Line;
+use super::queues::{self, Afterwards};
+use super::{SharedLine, SharedMemory, VhostUserFrontend};
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::monitor::Monitor;
+
+/// Most pairs of queues: a message that brings a ring's descriptor has eight bits for the ring's number.
+const MAX_PAIRS: u16 = 128;
 
 /// Why there is no device.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub enum VirtioUserError {
     Endpoint(EndpointError),
     /// The rings' memory does not lie in the memory that is shared with the peer.
     RingsNotShared,
+    /// There is no memory for rings, or for those of more pairs than a peer can be told of.
+    Pairs(usize),
     /// The driver refuses the device.
     Device(StartFailure),
 }
@@ -42,6 +47,12 @@ impl fmt::Display for VirtioUserError {
             Self::Endpoint(error) => error.fmt(f),
             Self::RingsNotShared => {
                 f.write_str("the memory for the rings is not among the memory to be shared")
+            }
+            Self::Pairs(pairs) => {
+                write!(
+                    f,
+                    "memory for the rings of {pairs} pairs of queues; 1 to {MAX_PAIRS} can be had"
+                )
             }
             Self::Device(failure) => failure.fmt(f),
         }
@@ -58,26 +69,30 @@ impl From<EndpointError> for VirtioUserError {
 
 /// A virtio-net device in another process, not running.
 pub struct VirtioUser {
-    device: Box<dyn Device>,
-    line: Rc<RefCell<Line>>,
-    /// Bytes of memory that the rings can take.
-    ring_memory: usize,
+    line: SharedLine,
+    lanes: Lanes,
+}
+
+/// The drivers of all pairs, by number.
+enum Lanes {
+    Fresh(Vec<FreshLane>),
+    Used(Vec<Lane>),
 }
 
 impl VirtioUser {
     /// A device whose back end listens at `path`, now or later.
     ///
-    /// `memory` is what the back end maps; it holds `rings` (see
-    /// [`VirtioNet::ring_bytes`]) and the pool that the device will be started with.
+    /// `memory` is what the back end maps; it holds the pools that the device will be started with, and `rings`: for
+    /// each pair of queues that may be used one piece (see [`VirtioNet::ring_bytes`]).
     ///
     /// # Errors
     /// See [`VirtioUserError`].
     pub fn connect(
         path: impl AsRef<Path>,
         memory: &[SharedMemory],
-        rings: DeviceMemory,
+        rings: Vec<DeviceMemory>,
     ) -> Result<Self, VirtioUserError> {
-        Self::new(VhostUserFrontend::connect(path, memory)?, memory, rings)
+        Self::new(Endpoint::connect(path)?, memory, rings)
     }
 
     /// A device whose back end connects to `path`; else as [`connect`](Self::connect).
@@ -87,76 +102,74 @@ impl VirtioUser {
     pub fn listen(
         path: impl AsRef<Path>,
         memory: &[SharedMemory],
-        rings: DeviceMemory,
+        rings: Vec<DeviceMemory>,
     ) -> Result<Self, VirtioUserError> {
-        Self::new(VhostUserFrontend::listen(path, memory)?, memory, rings)
-    }
-
-    /// The parts of a device that was stopped.
-    pub(super) fn stopped(
-        device: Box<dyn Device>,
-        line: Rc<RefCell<Line>>,
-        ring_memory: usize,
-    ) -> Self {
-        Self { device, line, ring_memory }
+        Self::new(Endpoint::listen(path)?, memory, rings)
     }
 
     fn new(
-        transport: VhostUserFrontend,
+        endpoint: Endpoint,
         memory: &[SharedMemory],
-        rings: DeviceMemory,
+        rings: Vec<DeviceMemory>,
     ) -> Result<Self, VirtioUserError> {
-        if !memory.iter().any(|memory| contains(memory, &rings)) {
+        let inside = |rings| memory.iter().any(|memory| contains(memory, rings));
+        if !rings.iter().all(inside) {
             return Err(VirtioUserError::RingsNotShared);
         }
-        let line = Rc::clone(&transport.line);
-        let ring_memory = rings.len();
-        let device = VirtioNet::new(transport, rings)
-            .map_err(|error| VirtioUserError::Device(error.reason))?;
-        Ok(Self { device: Box::new(device), line, ring_memory })
+        let pairs = u16::try_from(rings.len()).ok().filter(|pairs| (1..=MAX_PAIRS).contains(pairs));
+        let pairs = pairs.ok_or(VirtioUserError::Pairs(rings.len()))?;
+        let line = SharedLine::new(Line::new(endpoint, memory, pairs)?);
+        let lane = |(pair, rings): (usize, DeviceMemory)| {
+            let place = Place { line: line.clone(), pair, ring_memory: rings.len() };
+            let transport = VhostUserFrontend { line: line.clone(), pair };
+            let driver = Box::new(VirtioNet::new(transport, rings)?);
+            Ok(FreshLane { driver, place })
+        };
+        let lanes: Result<_, Box<virtio::net::OpenError<_>>> =
+            rings.into_iter().enumerate().map(lane).collect();
+        let lanes = lanes.map_err(|error| VirtioUserError::Device(error.reason))?;
+        Ok(Self { line, lanes: Lanes::Fresh(lanes) })
+    }
+
+    /// The parts of a device that was stopped.
+    pub(super) fn stopped(line: SharedLine, lanes: Vec<Lane>) -> Self {
+        Self { line, lanes: Lanes::Used(lanes) }
     }
 
     /// Gives the device an address; without, it has one made from the socket's path.
     #[must_use]
     pub fn with_mac(self, mac: MacAddress) -> Self {
-        self.line.borrow_mut().mac = mac;
+        self.line.lock().mac = mac;
         self
     }
 
     /// A view of the connections, for as long as one likes.
     pub fn monitor(&self) -> Monitor {
-        self.line.borrow().monitor.clone()
+        self.line.lock().monitor.clone()
     }
 
-    /// What would be in force if the peer were there, or why not even then.
-    fn expect(&self, config: &Config, pool: &Pool) -> Result<Info, StartFailure> {
-        let offered = self.info();
-        // The peer that comes may well have all that is passed on.
-        let features = Features::from_bits_retain(self.line.borrow().device_features());
-        let offer = Offer {
-            features: features | PASSED_ON,
-            mac: Some(offered.mac),
-            mtu: None,
-            pairs: offered.rx_queues,
-            rx_ring: offered.rx_ring,
-            tx_ring: offered.tx_ring,
+    fn pairs(&self) -> u16 {
+        let pairs = match &self.lanes {
+            Lanes::Fresh(lanes) => lanes.len(),
+            Lanes::Used(lanes) => lanes.len(),
         };
-        let limits = Limits { headroom: pool.headroom(), room: pool.room() };
-        let agreed = negotiate(&offer, config, &limits)?;
-        if agreed.ring_bytes().is_none_or(|bytes| bytes > self.ring_memory) {
-            return Err(StartFailure::NoMemory);
+        u16::try_from(pairs).unwrap_or(MAX_PAIRS)
+    }
+
+    /// Tells the connection how many pairs are to be used.
+    fn need(&self, pairs: u16) -> Result<(), StartFailure> {
+        let mut line = self.line.lock();
+        line.poll();
+        line.need(pairs).map_err(|max| StartFailure::Queues { asked: pairs, max })
+    }
+}
+
+impl Lanes {
+    fn into_vec(self) -> Vec<Lane> {
+        match self {
+            Self::Fresh(lanes) => lanes.into_iter().map(Lane::from).collect(),
+            Self::Used(lanes) => lanes,
         }
-        let (needed, available) = (agreed.rx_ring.into(), pool.available());
-        if available < needed {
-            return Err(StartFailure::PoolTooSmall { needed, available });
-        }
-        // (The format is agreed upon with the peer that comes.)
-        Ok(Info {
-            max_frame: agreed.max_frame.into(),
-            ring_format: config.ring_format,
-            offloads: agreed.offloads,
-            ..offered
-        })
     }
 }
 
@@ -167,36 +180,66 @@ fn contains(memory: &SharedMemory, rings: &DeviceMemory) -> bool {
 
 impl Device for VirtioUser {
     fn info(&self) -> Info {
-        // The peer has a say in the rings' format, and another one may come.
-        let (mac, ring_format) = (self.line.borrow().mac, RingFormat::Any);
-        let ring_features = PASSED_ON.usable_ring_features();
-        let offloads = PASSED_ON.offloads();
-        let device = self.device.info();
-        Info { driver: "virtio-user", mac, ring_format, ring_features, offloads, ..device }
+        let pairs = self.pairs();
+        match &self.lanes {
+            Lanes::Fresh(lanes) => lanes[0].place.info(lanes[0].driver.as_ref(), pairs),
+            Lanes::Used(lanes) => lanes[0].place.info(lanes[0].driver.as_ref(), pairs),
+        }
     }
 
-    fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
-        self.line.borrow_mut().poll();
-        let ready = self.line.borrow().is_ready();
-        let (info, state) = if ready {
-            match self.device.start(config, pool) {
-                Ok(port) => (Info { driver: "virtio-user", ..port.info }, State::Up(port)),
-                Err(StartError { device, reason }) => {
-                    self.device = device;
-                    return Err(StartError { device: self, reason });
+    fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
+        let pairs = config.rx_queues;
+        if let Err(reason) = check_queues(config, self.pairs()).and_then(|()| self.need(pairs)) {
+            return Err(StartError { device: self, reason });
+        }
+        let Self { line, lanes } = *self;
+        let mut waiting = lanes.into_vec();
+        let idle = waiting.split_off(pairs.into());
+        let mut info = None;
+        let mut healers = Vec::new();
+        let mut waiting = waiting.into_iter();
+        let mut left = pairs;
+        while let Some(lane) = waiting.next() {
+            match lane.start(config, pool, left) {
+                Ok((of_lane, healer)) => {
+                    info.get_or_insert(of_lane);
+                    healers.push(healer);
+                    left -= 1;
+                }
+                Err((lane, reason)) => {
+                    let started = healers.into_iter().map(Healer::into_lane);
+                    let lanes = started.chain([lane]).chain(waiting).chain(idle).collect();
+                    return Err(StartError {
+                        device: Box::new(Self::stopped(line, lanes)),
+                        reason,
+                    });
                 }
             }
-        } else {
-            match self.expect(config, pool) {
-                Ok(info) => (info, State::Down(self.device)),
-                Err(reason) => return Err(StartError { device: self, reason }),
-            }
-        };
-        let healer = Healer::new(self.line, self.ring_memory, state, config, pool);
-        Ok(queues::port(info, healer))
+        }
+        let Some(info) = info else { unreachable!("there is at least one pair") };
+        let info = Info { rx_queues: pairs, tx_queues: pairs, ..info };
+        Ok(queues::port(info, healers, Afterwards::Whole { line, idle }))
     }
 
+    /// A device that has run stays on its thread: it comes apart before its first start only.
     fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
-        Err(StartError::indivisible(self, pairs))
+        let max = self.pairs();
+        if pairs == 0 || pairs > max {
+            let reason = StartFailure::Lanes { asked: pairs, max };
+            return Err(StartError { device: self, reason });
+        }
+        if matches!(self.lanes, Lanes::Used(_)) {
+            return Err(StartError::indivisible(self, pairs));
+        }
+        if let Err(reason) = self.need(pairs) {
+            return Err(StartError { device: self, reason });
+        }
+        match self.lanes {
+            Lanes::Fresh(lanes) => {
+                let lanes = lanes.into_iter().take(pairs.into());
+                Ok(lanes.map(|lane| Box::new(lane) as _).collect())
+            }
+            Lanes::Used(_) => unreachable!("it was looked at above"),
+        }
     }
 }

@@ -28,6 +28,26 @@ pub fn shared(config: PoolConfig) -> (SharedMemory, DeviceMemory, Pool) {
     (shared, rings, Pool::new(memory, config).unwrap())
 }
 
+/// Fresh shared memory with rings and a pool's memory for each of so many pairs, which can be sent to their threads.
+pub fn shared_by_pairs(
+    pairs: usize,
+    config: PoolConfig,
+) -> (SharedMemory, Vec<DeviceMemory>, Vec<DeviceMemory>) {
+    let each = ring_bytes() + config.device_bytes() + 8192;
+    let region = Region::with_ordinary_pages(pairs * each).unwrap();
+    let shared = SharedMemory {
+        file: region.fd(),
+        offset: region.offset(),
+        base: region.base(),
+        len: region.len(),
+    };
+    // SAFETY: as in `shared`.
+    let mut memory = unsafe { DeviceMemory::from_raw(region.base(), region.len()) };
+    let mut take = |bytes| (0..pairs).map(|_| memory.split_off_front(bytes).unwrap()).collect();
+    let rings = take(ring_bytes());
+    (shared, rings, take(config.device_bytes() + 4096))
+}
+
 /// A started front end.
 pub struct User {
     pub port: Port,
@@ -57,7 +77,12 @@ impl User {
 
     pub fn connect_with(path: &Path, format: RingFormat) -> Self {
         let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
-        Self::start(VirtioUser::connect(path, &[shared], rings).unwrap(), pool, shared, format)
+        Self::start(
+            VirtioUser::connect(path, &[shared], vec![rings]).unwrap(),
+            pool,
+            shared,
+            format,
+        )
     }
 
     pub fn listen(path: &Path) -> Self {
@@ -66,7 +91,7 @@ impl User {
 
     pub fn listen_with(path: &Path, format: RingFormat) -> Self {
         let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
-        Self::start(VirtioUser::listen(path, &[shared], rings).unwrap(), pool, shared, format)
+        Self::start(VirtioUser::listen(path, &[shared], vec![rings]).unwrap(), pool, shared, format)
     }
 
     fn start(device: VirtioUser, pool: Pool, shared: SharedMemory, format: RingFormat) -> Self {
