@@ -1,6 +1,6 @@
 //! The traffic generator, as a library: offer this, expect that.
 //!
-//! A [`Runner`] drives one or two ports from one thread. Each generated frame carries a stream identifier,
+//! A [`Runner`] drives one or two ports from one thread, or from one on each of several cores ([`Options::cores`]). Each generated frame carries a stream identifier,
 //! a sequence number, a time stamp and a checksum of its contents, so that everything that comes back is
 //! told apart: in order, reordered, duplicated, corrupted, misdirected, or not ours at all. What does not
 //! come back is lost. A capture can be replayed instead, and what comes back compared frame by frame.
@@ -50,8 +50,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod board;
 pub mod capture;
 pub mod checksum;
+mod crew;
 mod departures;
 pub mod discard;
 pub mod document;
@@ -62,6 +64,7 @@ pub mod fail_on;
 mod flow;
 pub mod latency;
 mod memory;
+mod merge;
 pub mod observer;
 mod options;
 pub mod pacer;
@@ -75,6 +78,7 @@ mod runner;
 pub mod scenario;
 pub mod search;
 mod session;
+pub mod shared_window;
 pub mod sink;
 pub mod source;
 pub mod stamp;
@@ -87,6 +91,7 @@ pub mod timeline;
 pub mod tracker;
 mod warm_up;
 pub mod window;
+mod worker;
 
 pub use capture::Capture;
 pub use environment::Environment;

@@ -1,10 +1,10 @@
-//! How much packet memory a run takes, and its pool.
+//! How much packet memory a run takes, and its pools.
 
 use barewire::ports::PortMemory;
-use netbuf::{Pool, PoolConfig};
+use netbuf::{DeviceMemory, Pool, PoolConfig};
 use plat_linux::Region;
 
-use crate::{Error, Options, runner};
+use crate::{Error, Options, worker};
 
 /// Bytes of packet memory beyond which large frames get fewer buffers.
 const PLENTY: usize = 128 << 20;
@@ -19,16 +19,16 @@ const RINGS: usize = 128 << 10;
 
 /// What the pool for `options` looks like.
 pub(crate) fn pool_config(options: &Options) -> PoolConfig {
-    let largest = u16::try_from(runner::largest_frame(options)).unwrap_or(u16::MAX);
+    let largest = u16::try_from(worker::largest_frame(options)).unwrap_or(u16::MAX);
     let room = largest.clamp(ROOM, u16::MAX - HEADROOM - 1);
     let one = PoolConfig { buffers: 1, headroom: HEADROOM, room };
     let affordable = (PLENTY / one.device_bytes()).max(FEWEST);
     PoolConfig { buffers: options.buffers.clamp(FEWEST, affordable), ..one }
 }
 
-/// Memory for a pool and the rings of `ports` ports, which their peers can map.
-pub(crate) fn share(config: PoolConfig, ports: usize) -> Result<PortMemory, Error> {
-    let region = Region::new(config.device_bytes() + ports * RINGS);
+/// Memory for `pools` pools and the rings of `ports` ports, which their peers can map.
+pub(crate) fn share(config: PoolConfig, pools: usize, ports: usize) -> Result<PortMemory, Error> {
+    let region = Region::new(config.device_bytes() * pools + ports * pools * RINGS);
     region.map(PortMemory::new).map_err(|error| Error::Memory(error.to_string()))
 }
 
@@ -37,6 +37,17 @@ pub(crate) fn pool(memory: &mut PortMemory, config: PoolConfig) -> Result<Pool, 
     let fail = |error: &dyn std::fmt::Display| Error::Memory(error.to_string());
     let memory = memory.take(config.device_bytes()).map_err(|error| fail(&error))?;
     Pool::new(memory, config).map_err(|error| fail(&error))
+}
+
+/// What `pools` pools are made of, for threads to make each its own.
+pub(crate) fn pieces(
+    memory: &mut PortMemory,
+    config: PoolConfig,
+    pools: usize,
+) -> Result<(Vec<DeviceMemory>, PoolConfig), Error> {
+    let pieces = (0..pools).map(|_| memory.take(config.device_bytes()));
+    let pieces = pieces.collect::<Result<_, _>>();
+    pieces.map(|pieces| (pieces, config)).map_err(|error| Error::Memory(error.to_string()))
 }
 
 #[cfg(test)]

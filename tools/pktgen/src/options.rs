@@ -43,8 +43,12 @@ pub struct Options {
     /// How far behind its schedule a stream may be and still catch up; what is older is given up and counted as
     /// skipped. `None`: a millisecond, or 64 frames where that is longer.
     pub catch_up: Option<Duration>,
-    /// Queues of each port, each way, as far as the port has so many; at least 1. One thread serves them all.
+    /// Queues of each port, each way, as far as the port has so many; at least 1. One thread serves them all,
+    /// unless there are several `cores`.
     pub queues: u16,
+    /// Cores to run on: with several, a thread on each, with one queue of each port each way and its share of every
+    /// stream's rate and count. With fewer than two, everything runs in the caller's thread, wherever that is.
+    pub cores: Vec<usize>,
 }
 
 impl Default for Options {
@@ -65,6 +69,7 @@ impl Default for Options {
             latency: None,
             catch_up: None,
             queues: 1,
+            cores: Vec::new(),
         }
     }
 }

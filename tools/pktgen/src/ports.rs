@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use barewire::ports::PortMemory;
-use netbuf::Pool;
+use netbuf::{DeviceMemory, Pool, PoolConfig};
 use netdev::{Device, Info};
 
 pub use barewire::ports::PortSpec;
@@ -58,23 +58,54 @@ impl AnyPort {
 }
 
 /// Devices with the names that reports give them.
-type Devices = Vec<(String, Box<dyn Device>)>;
+pub(crate) type Devices = Vec<(String, Box<dyn Device>)>;
+
+/// Memory for several cores' pools, and what each pool looks like.
+pub(crate) type PoolMemory = (Vec<DeviceMemory>, PoolConfig);
 
 /// Opens the ports and makes the packet memory that they share.
 pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Pool), Error> {
     let config = memory::pool_config(options);
-    let mut memory = memory::share(config, specs.len())?;
-    let devices = specs
-        .iter()
-        .map(|spec| {
-            let name = spec.to_string();
-            match spec.open(&mut memory) {
-                Ok(device) => Ok((name, device)),
-                Err(reason) => Err(Error::Port { name, reason }),
-            }
-        })
-        .collect::<Result<_, _>>()?;
+    let mut memory = memory::share(config, 1, specs.len())?;
+    let devices = devices(specs, &mut memory)?;
     Ok((devices, memory::pool(&mut memory, config)?))
+}
+
+/// Opens the ports, and has memory for so many pools.
+pub(crate) fn open_for(
+    specs: &[AnyPort],
+    options: &Options,
+    pools: usize,
+) -> Result<(Devices, PoolMemory), Error> {
+    let (mut memory, config) = prepare(specs.len(), options, pools)?;
+    let devices = devices(specs, &mut memory)?;
+    Ok((devices, memory::pieces(&mut memory, config, pools)?))
+}
+
+/// Memory for so many pools, where the ports are somebody else's.
+pub(crate) fn memory_for(options: &Options, pools: usize) -> Result<PoolMemory, Error> {
+    let (mut memory, config) = prepare(0, options, pools)?;
+    memory::pieces(&mut memory, config, pools)
+}
+
+fn prepare(
+    ports: usize,
+    options: &Options,
+    pools: usize,
+) -> Result<(PortMemory, PoolConfig), Error> {
+    let config = memory::pool_config(options);
+    Ok((memory::share(config, pools, ports)?, config))
+}
+
+fn devices(specs: &[AnyPort], memory: &mut PortMemory) -> Result<Devices, Error> {
+    let device = |spec: &AnyPort| {
+        let name = spec.to_string();
+        match spec.open(memory) {
+            Ok(device) => Ok((name, device)),
+            Err(reason) => Err(Error::Port { name, reason }),
+        }
+    };
+    specs.iter().map(device).collect()
 }
 
 /// Opens a port only to see what it offers.
@@ -83,7 +114,7 @@ pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Poo
 /// It cannot be opened, or there is no memory.
 pub fn probe(spec: &AnyPort) -> Result<Info, Error> {
     let config = memory::pool_config(&Options::default());
-    let mut memory = memory::share(config, 1)?;
+    let mut memory = memory::share(config, 1, 1)?;
     let opened = spec.open(&mut memory);
     opened
         .map(|device| device.info())

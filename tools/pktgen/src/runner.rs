@@ -1,33 +1,26 @@
-//! The public face: ports in, report out.
-
-mod traffic;
+//! The public face: ports in, report out. One thread does everything, or a [`Crew`] of them does.
 
 use std::ops::ControlFlow;
 
-use netdev::{Burst, Device, MacAddress, Pool};
-use plat_linux::{Clock, CpuTimes, StopFlag};
+use netdev::{Device, Pool};
+use plat_linux::StopFlag;
 
-use crate::endpoint::Endpoint;
-use crate::session::{Gauge, Session};
-use crate::stream_ticks::StreamTicks;
-use crate::warm_up::{Path, warm_up};
-use crate::{
-    AnyPort, Direction, Environment, Error, Options, PortSpec, REPORT_VERSION, Rate, Report,
-    SharedLatencySink, StreamSpec, Tick, ports,
-};
-
-/// The least that a port is started for, in bytes: a full frame with a VLAN tag.
-const LEAST_MAX_FRAME: u32 = 1518;
+use crate::board::Seat;
+use crate::crew::Crew;
+use crate::worker::Worker;
+use crate::{AnyPort, Error, Options, PortSpec, Report, SharedLatencySink, Tick, merge, ports};
 
 /// Started ports and what to do with them. Runs as often as asked.
-pub struct Runner {
-    ports: Vec<Endpoint>,
-    options: Options,
-    clock: Clock,
-    stop: StopFlag,
-    runs: u16,
-    observer: Option<SharedLatencySink>,
+pub struct Runner(Threads);
+
+enum Threads {
+    /// The caller's.
+    One(Box<Worker>),
+    /// One on each of several cores.
+    Several(Box<Crew>),
 }
+
+use Threads::{One, Several};
 
 impl Runner {
     /// Opens and starts one or two ports. A socket that listens exists when this returns: start its peer now. With
@@ -40,7 +33,7 @@ impl Runner {
     }
 
     /// As [`open`](Self::open), with a layer around each port: a [`Recorder`](crate::capture::Recorder)'s tap, or a
-    /// fault injector.
+    /// fault injector. A layer keeps a port on one core.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -51,12 +44,22 @@ impl Runner {
     ) -> Result<Self, Error> {
         check_number(ports.len())?;
         let ports: Vec<AnyPort> = ports.iter().cloned().map(Into::into).collect();
+        let mut layered = |devices: ports::Devices| -> ports::Devices {
+            devices.into_iter().map(|(name, device)| (name, layer(device))).collect()
+        };
+        if options.cores.len() > 1 {
+            let (devices, memory) = ports::open_for(&ports, &options, options.cores.len())?;
+            return Crew::start(layered(devices), memory, options)
+                .map(Box::new)
+                .map(Several)
+                .map(Self);
+        }
         let (devices, pool) = ports::open(&ports, &options)?;
-        let devices = devices.into_iter().map(|(name, device)| (name, layer(device))).collect();
-        Self::with_devices(devices, pool, options)
+        Self::with_devices(layered(devices), pool, options)
     }
 
-    /// As [`open`](Self::open), for one or two devices with their names. They share `pool`.
+    /// As [`open`](Self::open), for one or two devices with their names, which share `pool`. They are driven by the
+    /// caller's thread: for several [`Options::cores`], see [`with_lanes`](Self::with_lanes).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -66,34 +69,41 @@ impl Runner {
         options: Options,
     ) -> Result<Self, Error> {
         check_number(devices.len())?;
-        let wanted = largest_frame(&options).max(LEAST_MAX_FRAME);
-        let ports = devices
-            .into_iter()
-            .zip(0..)
-            .map(|((name, device), number)| {
-                Endpoint::start(name, device, number, pool, wanted, options.queues)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let runner = Self {
-            ports,
-            options,
-            clock: Clock::new(),
-            stop: StopFlag::manual(),
-            runs: 0,
-            observer: None,
-        };
-        runner.check()?;
-        Ok(runner)
+        if options.cores.len() > 1 {
+            return Err(Error::Usage(
+                "devices that share a pool stay on one core; accepted: fewer than two cores".into(),
+            ));
+        }
+        let worker = Worker::with_devices(devices, pool, options)?;
+        Ok(Self(One(Box::new(worker))))
+    }
+
+    /// As [`open`](Self::open), for one or two devices with their names, taken apart for the several
+    /// [`Options::cores`]. Each thread makes a pool of its own, in memory that no peer maps.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); and a device that cannot be taken apart.
+    pub fn with_lanes(
+        devices: Vec<(String, Box<dyn Device>)>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        check_number(devices.len())?;
+        let memory = ports::memory_for(&options, options.cores.len())?;
+        Crew::start(devices, memory, options).map(Box::new).map(Several).map(Self)
     }
 
     /// Lets `stop` end a run: a signal's flag, or one that another thread sets.
     pub fn stop_on(&mut self, stop: StopFlag) {
-        self.stop = stop;
+        match &mut self.0 {
+            One(worker) => worker.stop_on(stop),
+            Several(crew) => crew.stop_on(stop),
+        }
     }
 
-    /// Lets `sink` hear of every frame that [`Options::latency`] samples, besides the run's own figures.
+    /// Lets `sink` hear of every frame that [`Options::latency`] samples, besides the run's own figures. With several
+    /// cores there is no one thread that could tell it: then a run is refused.
     pub fn observe(&mut self, sink: SharedLatencySink) {
-        self.observer = Some(sink);
+        self.swap_observer(Some(sink));
     }
 
     /// As [`observe`](Self::observe), or nobody; who did before.
@@ -101,17 +111,22 @@ impl Runner {
         &mut self,
         sink: Option<SharedLatencySink>,
     ) -> Option<SharedLatencySink> {
-        std::mem::replace(&mut self.observer, sink)
+        match &mut self.0 {
+            One(worker) => worker.swap_observer(sink),
+            Several(crew) => std::mem::replace(&mut crew.observer, sink),
+        }
     }
 
     /// What the next run does. The ports stay as they were started: frames larger than the options that
-    /// [`open`](Self::open) was given may not fit.
+    /// [`open`](Self::open) was given may not fit, and the cores stay the same.
     ///
     /// # Errors
     /// [`Error::Usage`]: the frames do not fit a port.
     pub fn set_options(&mut self, options: Options) -> Result<(), Error> {
-        let before = std::mem::replace(&mut self.options, options);
-        self.check().inspect_err(|_| self.options = before)
+        match &mut self.0 {
+            One(worker) => worker.set_options(options),
+            Several(crew) => crew.set_options(options),
+        }
     }
 
     /// Runs: warm-up, traffic, drain. `each` is called once per second (in the warm-up too, and once after the
@@ -121,167 +136,9 @@ impl Runner {
     /// # Errors
     /// The links stayed down, nothing came through, or the run was stopped before anything did.
     pub fn run(&mut self, each: &mut dyn FnMut(&Tick) -> ControlFlow<()>) -> Result<Report, Error> {
-        let pairs = self.pairs();
-        let paths = pairs.iter().filter(|pair| !pair.one_way).map(|pair| self.path(pair.path));
-        let paths = paths.collect();
-        let warm =
-            warm_up(&mut self.ports, paths, &self.clock, self.options.warm_up, &self.stop, each)?;
-        self.runs = self.runs.wrapping_add(1);
-        let traffic = self.traffic(&pairs)?;
-        let before = CpuTimes::read();
-        let mut session = Session {
-            ports: &mut self.ports,
-            flows: traffic.flows,
-            sink: traffic.sink,
-            clock: self.clock,
-            stop: self.stop.clone(),
-            each,
-            last: Vec::new(),
-            start: 0,
-            end: 0,
-            exact: traffic.recorder.is_some() || self.observer.is_some(),
-            busy: 0,
-            gauge: Gauge::default(),
-            latency: traffic.recorder.clone(),
-            stream_ticks: StreamTicks::new(&traffic.names),
-        };
-        let interrupted = session.run(self.options.duration, self.options.drain);
-        let directions = (0..pairs.len())
-            .map(|number| session.report(number, traffic.offered[number]))
-            .collect();
-        let streams = session.streams(&traffic.names);
-        let cycles_per_packet = session.cycles_per_packet();
-        let sink = session.sink;
-        let ports =
-            self.ports.iter().enumerate().map(|(n, port)| port.report(sink.foreign(n))).collect();
-        Ok(Report {
-            version: REPORT_VERSION,
-            interrupted,
-            rate: self.options.rate.to_string(),
-            size: traffic.size,
-            warm_up_s: warm.as_secs_f64(),
-            directions,
-            ports,
-            streams,
-            latency: traffic.recorder.map(|recorder| recorder.borrow().report()),
-            cycles_per_packet,
-            environment: Environment::read(&self.clock, before),
-        })
-    }
-
-    /// The directions that have something to send.
-    fn pairs(&self) -> Vec<Pair> {
-        let pair = |name, forward, (from, to): (usize, usize)| {
-            let one_way = self.ports[from].discards() || self.ports[to].discards();
-            let name = if one_way && from == to { "discarded" } else { name };
-            Pair { name, forward, path: (from, to), one_way }
-        };
-        if self.ports.len() == 1 {
-            return vec![pair("reflected", None, (0, 0))];
-        }
-        let forward = pair("forward", Some(true), (0, 1));
-        let backward = pair("backward", Some(false), (1, 0));
-        let mut pairs = match self.options.direction {
-            Direction::Both => vec![forward, backward],
-            Direction::Forward => vec![forward],
-            Direction::Backward => vec![backward],
-        };
-        if self.options.replay.is_none() {
-            pairs.retain(|pair| traffic::specs(&self.options).iter().any(|spec| pair.has(spec)));
-        }
-        pairs
-    }
-
-    fn macs(&self, (from, to): (usize, usize)) -> (MacAddress, MacAddress) {
-        let source = self.ports[from].port.control.mac();
-        // A single port's frames come back to it: to an address that is not its own, or a bridge would keep them.
-        let destination =
-            if from == to { MacAddress::local(0xffff) } else { self.ports[to].port.control.mac() };
-        (source, destination)
-    }
-
-    fn path(&self, path: (usize, usize)) -> Path {
-        Path { from: path.0, to: path.1, macs: self.macs(path) }
-    }
-
-    /// The largest frame that every port takes.
-    fn max_frame(&self) -> usize {
-        self.ports.iter().map(Endpoint::max_frame).min().unwrap_or_default()
-    }
-
-    /// Whether generated frames can be made, and fit. (Of a capture, those that do not are passed over and counted.)
-    fn check(&self) -> Result<(), Error> {
-        if self.options.replay.is_some() {
-            return match self.options.rate {
-                Rate::Line(_) => Err(Error::Usage(
-                    "a capture is not played at a rate of the line; accepted: pps, bit/s, max"
-                        .into(),
-                )),
-                _ => Ok(()),
-            };
-        }
-        let pairs = self.pairs();
-        if pairs.is_empty() {
-            return Err(Error::Usage("no stream goes in the direction of the run".into()));
-        }
-        let size = largest_frame(&self.options);
-        let narrow = self
-            .ports
-            .iter()
-            .find(|port| port.max_frame() < usize::try_from(size).unwrap_or(usize::MAX));
-        if let Some(port) = narrow {
-            return Err(Error::Usage(format!(
-                "frames of {size} bytes do not fit port {}, which takes at most {}",
-                port.name,
-                port.max_frame()
-            )));
-        }
-        self.traffic(&pairs).map(drop)
-    }
-}
-
-impl Drop for Runner {
-    /// Stops the ports.
-    fn drop(&mut self) {
-        for endpoint in self.ports.drain(..) {
-            let Endpoint { mut port, .. } = endpoint;
-            for queue in &mut port.tx {
-                queue.tx_burst(&mut Burst::new());
-            }
-            drop(port.stop());
-        }
-    }
-}
-
-/// A direction: its name, and the ports from and to.
-pub(crate) struct Pair {
-    pub(crate) name: &'static str,
-    /// From A to B; `None` with one port.
-    forward: Option<bool>,
-    pub(crate) path: (usize, usize),
-    /// Nothing is expected back.
-    pub(crate) one_way: bool,
-}
-
-impl Pair {
-    /// Whether a stream goes this way.
-    pub(crate) fn has(&self, spec: &StreamSpec) -> bool {
-        match (spec.direction, self.forward) {
-            (None | Some(Direction::Both), _) | (_, None) => true,
-            (Some(Direction::Forward), Some(forward)) => forward,
-            (Some(Direction::Backward), Some(forward)) => !forward,
-        }
-    }
-}
-
-/// Bytes of the largest frame that the options name, L2 header included, FCS excluded.
-pub(crate) fn largest_frame(options: &Options) -> u32 {
-    match &options.replay {
-        Some(replay) => u32::try_from(replay.capture.longest()).unwrap_or(u32::MAX),
-        None => {
-            let specs = traffic::specs(options);
-            let largest = specs.iter().filter_map(|spec| spec.sizes().last().copied()).max();
-            u32::from(largest.unwrap_or(options.size.bytes()))
+        match &mut self.0 {
+            One(worker) => worker.run(&Seat::alone(), each).map(merge::single),
+            Several(crew) => crew.run(each),
         }
     }
 }
@@ -291,10 +148,4 @@ fn check_number(ports: usize) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Usage(format!("{ports} ports were given; one or two can be used")))
-}
-
-/// Tells this run's frames from those of earlier runs and processes, as far as 16 bits can.
-fn run_number(runs: u16) -> u16 {
-    let [low, high, ..] = std::process::id().to_le_bytes();
-    u16::from_le_bytes([low, high]).wrapping_mul(31).wrapping_add(runs)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use netdev::Burst;
 use plat_linux::{Clock, StopFlag};
 
+use crate::board::Seat;
 use crate::endpoint::Endpoint;
 use crate::flow::Flow;
 use crate::latency::Recorder;
@@ -21,6 +22,7 @@ pub(crate) struct Session<'a> {
     pub(crate) flows: Vec<Flow>,
     pub(crate) sink: Box<dyn Sink>,
     pub(crate) clock: Clock,
+    pub(crate) seat: Seat,
     pub(crate) stop: StopFlag,
     pub(crate) each: &'a mut dyn FnMut(&Tick) -> ControlFlow<()>,
     pub(crate) last: Vec<(u64, u64)>,
@@ -59,6 +61,7 @@ impl Session<'_> {
         }
         let interrupted = self.offer(duration);
         self.end = self.clock.now();
+        self.seat.board.stop_offering();
         self.drain(drain);
         interrupted
     }
@@ -128,25 +131,32 @@ impl Session<'_> {
     }
 
     /// Receives until nothing came for `patience`, or a tenth of it once everything is back: a duplicate may
-    /// still follow.
+    /// still follow. With several threads, until that holds for each of them.
     fn drain(&mut self, patience: Duration) {
         // Frames that no port took were never sent.
         self.flows.iter_mut().for_each(Flow::give_up_waiting);
         let patience = self.clock.from_duration(patience);
         let mut last_frame = self.clock.now();
+        let mut finished = false;
         loop {
             let now = self.clock.now();
-            if self.receive(now) > 0 {
+            if self.receive(now) > 0 || self.seat.board.is_offering() {
                 last_frame = now;
             }
             let quiet = now.saturating_sub(last_frame);
-            if quiet > patience || quiet > patience / 10 && self.is_complete() {
+            if !finished && (quiet > patience || quiet > patience / 10 && self.is_complete()) {
+                finished = true;
+                self.seat.board.finish();
+            }
+            if self.seat.board.is_finished() {
                 break;
             }
             for flow in &self.flows {
                 self.ports[flow.from].send(&mut Burst::new());
             }
         }
+        // All have stopped receiving before the first looks at what all have counted.
+        self.seat.board.meet(2);
         let now = self.clock.now();
         let _ = self.tick(Phase::Draining, now, self.end, 0.0);
     }

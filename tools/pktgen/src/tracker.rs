@@ -11,7 +11,16 @@
 //! - A **corrupted** frame has no number that could be believed. It counts as corrupted, not as lost and not as
 //!   received.
 //! - What was sent and is none of these is **lost**.
+//!
+//! With several threads, a stream's frames may come back through the queues of any of them. Whether a number has been
+//! seen is then asked of a window that the threads share ([`SharedWindow`]), so duplicates and losses are as exact as
+//! with one thread; **late** is a frame at least [`SHARED_WINDOW`](crate::shared_window::SHARED_WINDOW) `- 31` behind one
+//! that came. Between queues there is no order: there a frame is **reordered** if one with a higher number came before
+//! it *through the same queues*, those of one thread, and its extent counts the frames of these queues.
 
+use std::sync::Arc;
+
+use crate::shared_window::SharedWindow;
 use crate::window::{Place, WINDOW, Window};
 
 /// What became of a stream's frames.
@@ -40,6 +49,45 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How many figures there are.
+    pub(crate) const FIELDS: usize = 10;
+
+    /// The figures, for another thread to read.
+    pub(crate) fn fields(&self) -> [u64; Self::FIELDS] {
+        let Self { unique, duplicated, reordered, extent_max, extent_sum, .. } = *self;
+        let Self { corrupted, misdirected, late, next, last_arrival, .. } = *self;
+        [
+            unique,
+            duplicated,
+            reordered,
+            extent_max,
+            extent_sum,
+            corrupted,
+            misdirected,
+            late,
+            next,
+            last_arrival,
+        ]
+    }
+
+    /// From what [`fields`](Self::fields) gave.
+    pub(crate) fn from_fields(fields: [u64; Self::FIELDS]) -> Self {
+        let [unique, duplicated, reordered, extent_max, extent_sum, rest @ ..] = fields;
+        let [corrupted, misdirected, late, next, last_arrival] = rest;
+        Self {
+            unique,
+            duplicated,
+            reordered,
+            extent_max,
+            extent_sum,
+            corrupted,
+            misdirected,
+            late,
+            next,
+            last_arrival,
+        }
+    }
+
     /// Intact arrivals, duplicates included.
     pub fn received(&self) -> u64 {
         self.unique + self.duplicated
@@ -67,16 +115,73 @@ impl Counts {
         }
     }
 
+    /// These and `other`, of the same stream at another thread.
+    pub(crate) fn beside(&self, other: &Self) -> Self {
+        Self { next: self.next.max(other.next), ..self.and(other) }
+    }
+
     /// Frames that were overtaken and have not come.
     pub fn missing(&self) -> u64 {
         self.next.saturating_sub(self.unique + self.corrupted)
     }
 }
 
+/// Which numbers were seen.
+#[derive(Clone, Debug)]
+enum Seen {
+    /// By this thread, and there is no other.
+    Here(Window),
+    /// By any thread; one more than the highest number seen here.
+    Anywhere(Arc<SharedWindow>, u64),
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self::Here(Window::default())
+    }
+}
+
+impl Seen {
+    /// One more than the highest number seen here.
+    #[inline]
+    fn next(&self) -> u64 {
+        match self {
+            Self::Here(window) => window.next(),
+            Self::Anywhere(_, next) => *next,
+        }
+    }
+
+    /// The number that is expected, as far as is known.
+    #[inline]
+    fn expected(&self) -> u64 {
+        match self {
+            Self::Here(window) => window.next(),
+            Self::Anywhere(window, next) => window.near().max(*next),
+        }
+    }
+
+    #[inline]
+    fn insert(&mut self, sequence: u64) -> Place {
+        match self {
+            Self::Here(window) => window.insert(sequence),
+            Self::Anywhere(window, next) => match window.insert(sequence) {
+                None => Place::Below,
+                Some(false) => Place::Seen,
+                Some(true) if sequence < *next => Place::Behind,
+                Some(true) => {
+                    *next = sequence + 1;
+                    window.tell(*next);
+                    Place::Ahead
+                }
+            },
+        }
+    }
+}
+
 /// Judges arrivals by their sequence numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
-    window: Window,
+    window: Seen,
     /// For each missing number of the window, how many frames had come when it was overtaken. Empty until then.
     overtaken: Vec<u64>,
     /// The figures so far.
@@ -84,10 +189,15 @@ pub struct Tracker {
 }
 
 impl Tracker {
+    /// One of several threads' trackers of the same stream.
+    pub fn shared(window: Arc<SharedWindow>) -> Self {
+        Self { window: Seen::Anywhere(window, 0), ..Self::default() }
+    }
+
     /// The number whose lower 32 bits arrived: the one next to what is expected.
     #[inline]
     pub fn extend(&self, low: u32) -> u64 {
-        let expected = self.window.next();
+        let expected = self.window.expected();
         let [_, _, _, _, a, b, c, d] = expected.to_be_bytes();
         let distance = low.wrapping_sub(u32::from_be_bytes([a, b, c, d])).cast_signed();
         expected.checked_add_signed(i64::from(distance)).unwrap_or(u64::from(low))

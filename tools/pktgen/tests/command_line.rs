@@ -95,6 +95,15 @@ fn ports() {
 #[test]
 fn cores() {
     run_refused(&["--port", ONE, "--core", "100000"], 2, "core 100000 cannot be used; possible: ");
+    for (cores, because) in [
+        (&["--core", "0,100000"][..], "core 100000 cannot be used; possible: "),
+        (&["--core", "0,0"], "core 0 was given twice"),
+        (&["--core", "0,"], "--core"),
+        (&["--core", "-1"], "unexpected argument"),
+        (&["--core", "0,1", "--queues", "3"], "a queue for each core, 2"),
+    ] {
+        run_refused(&[&["--port", "discard"][..], cores].concat(), 2, because);
+    }
 }
 
 #[test]
@@ -330,6 +339,20 @@ fn loop_of(name: &str) -> Vec<String> {
         format!("virtio-user:{socket}"),
     ]
     .into()
+}
+
+#[test]
+fn several_cores_share_a_run() {
+    let cores = plat_linux::allowed_cores().unwrap();
+    let [a, b, ..] = cores[..] else {
+        println!("skipped: two threads need two cores, and there is one");
+        return;
+    };
+    let cores = format!("{a},{b}");
+    let arguments = ["run", "--port", "discard", "--count", "1001", "--quiet", "--json", "-"];
+    let output = pktgen(&[&arguments[..], &["--core", &cores]].concat());
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["directions"][0]["sent"], 1001, "{document}");
 }
 
 #[test]

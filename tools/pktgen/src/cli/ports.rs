@@ -26,9 +26,9 @@ pub(crate) struct PortArgs {
     /// Seconds to wait for links and a first frame
     #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     warm_up: Duration,
-    /// Run on this core
-    #[arg(long, value_name = "N")]
-    core: Option<usize>,
+    /// Run on this core; on several (0,1): a thread and a queue on each
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    core: Vec<usize>,
     /// Start this once the ports are open, on other cores, and end it at the end
     #[arg(long, value_name = "COMMAND")]
     start: Option<String>,
@@ -43,19 +43,21 @@ impl PortArgs {
             return Err(Error::Usage(format!("{number} ports were given; one or two can be used")));
         }
         let direction = self.direction.unwrap_or_default();
-        Ok(Options { direction, warm_up: self.warm_up, queues: self.queues, ..Options::default() })
+        let (warm_up, queues, cores) = (self.warm_up, self.queues, self.core.clone());
+        check_cores(&cores, queues)?;
+        Ok(Options { direction, warm_up, queues, cores, ..Options::default() })
     }
 
-    /// Stays on the chosen core.
+    /// Stays on the chosen core. (Of several, each gets a thread of its own.)
     pub(crate) fn pin(&self) -> Result<(), Error> {
-        let Some(core) = self.core else { return Ok(()) };
+        let [core] = self.core[..] else { return Ok(()) };
         pin_to_core(core).map_err(|error| Error::Usage(error.to_string()))
     }
 
     /// Starts what is to be started: the ports are open. `stop` is set when it ends by itself.
     pub(crate) fn start(&self, silent: bool, stop: &StopFlag) -> Result<Option<Started>, Error> {
         let Some(command) = &self.start else { return Ok(None) };
-        Started::new(command, self.core, silent, stop.clone()).map(Some)
+        Started::new(command, &self.core, silent, stop.clone()).map(Some)
     }
 
     /// The direction, if one was given.
@@ -67,6 +69,22 @@ impl PortArgs {
     pub(crate) fn names(&self) -> Vec<String> {
         self.ports.iter().map(ToString::to_string).collect()
     }
+}
+
+/// Several cores have a thread each, and a thread has one queue of each port.
+fn check_cores(cores: &[usize], queues: u16) -> Result<(), Error> {
+    let [_, _, ..] = cores else { return Ok(()) };
+    if let Some(twice) = (1..cores.len()).find(|&n| cores[..n].contains(&cores[n])) {
+        let what = format!("core {} was given twice; accepted: each core once", cores[twice]);
+        return Err(Error::Usage(what));
+    }
+    if queues != 1 && usize::from(queues) != cores.len() {
+        return Err(Error::Usage(format!(
+            "--queues {queues} does not fit {0} cores; accepted: a queue for each core, {0}, which needs not be said",
+            cores.len()
+        )));
+    }
+    Ok(())
 }
 
 /// Two ports on one socket make sense only as each other's peers.

@@ -28,10 +28,10 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Starts `command` in a shell, on other cores than `core`. If it ends by itself, that is told and `stop` is set.
+    /// Starts `command` in a shell, on other cores than `cores`. If it ends by itself, that is told and `stop` is set.
     pub(super) fn new(
         command: &str,
-        core: Option<usize>,
+        cores: &[usize],
         silent: bool,
         stop: StopFlag,
     ) -> Result<Self, Error> {
@@ -41,9 +41,10 @@ impl Started {
         let (keep, kept) = channel();
         let (started, starting) = channel();
         let name = command.to_owned();
+        let cores = cores.to_vec();
         // A thread has cores of its own, which what it starts inherits.
         let work = move || {
-            if let Some(core) = core {
+            for core in cores {
                 let _ = keep_off_core(core);
             }
             match spawn(&name, silent) {

@@ -38,6 +38,14 @@ impl Jitter {
         }
     }
 
+    /// Adds what another thread saw. Of the two running averages the larger remains.
+    pub fn merge(&mut self, other: &Self) {
+        self.scaled = self.scaled.max(other.scaled);
+        self.sizes.merge(&other.sizes);
+        self.lowest = self.lowest.min(other.lowest);
+        self.highest = self.highest.max(other.highest);
+    }
+
     /// The running average of RFC 3550, in nanoseconds.
     pub fn interarrival(&self) -> f64 {
         self.scaled as f64 / 16.0

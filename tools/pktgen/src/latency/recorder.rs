@@ -117,6 +117,12 @@ impl Recorder {
         known.map(few).collect()
     }
 
+    /// Adds what `other`, a recorder of the same streams on another thread, has heard.
+    pub fn merge(&mut self, other: &Self) {
+        self.streams.iter_mut().zip(&other.streams).for_each(|(own, other)| own.merge(other));
+        self.passed_over += other.passed_over;
+    }
+
     /// The figures so far.
     pub fn report(&self) -> LatencyReport {
         let streams = self.streams.iter().zip(self.base..);

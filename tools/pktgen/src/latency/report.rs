@@ -25,7 +25,8 @@ pub struct LatencyReport {
 pub enum Clocks {
     /// One thread's: there is no skew, by construction.
     One,
-    /// Two cores': their skew, as measured. It is not subtracted.
+    /// Several cores': the skew, as measured, of the two that are furthest apart of those measured, the first and each
+    /// other. It is not subtracted.
     Two(Skew),
 }
 

@@ -42,6 +42,16 @@ impl StreamRecorder {
         }
     }
 
+    /// Adds what another thread has heard of the same stream. Changes from one frame to the next are those that each
+    /// thread saw for itself.
+    pub fn merge(&mut self, other: &Self) {
+        self.corrected.merge(&other.corrected);
+        self.uncorrected.merge(&other.uncorrected);
+        self.jitter.merge(&other.jitter);
+        self.omitted += other.omitted;
+        self.backwards += other.backwards;
+    }
+
     /// The corrected latencies so far.
     pub fn corrected(&self) -> &Histogram {
         &self.corrected

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use netdev::Burst;
 
 use super::{FlowCounts, Sink, StreamFigures, contiguous};
+use crate::board::Seat;
 use crate::departures::Departures;
 use crate::latency::Arrival;
 use crate::observer::SharedLatencySink;
@@ -53,8 +54,16 @@ pub(crate) struct Observer {
 
 /// Judges generated frames by their stamps.
 pub(crate) struct Stamped {
-    /// By number.
+    /// By the number in the stamp: those of all threads, each as many, in turn.
     streams: Vec<Stream>,
+    /// The place of this thread's first stream.
+    base: usize,
+    /// Streams of each thread.
+    each: usize,
+    /// This thread, and what all have counted; `None`: there is one thread.
+    seat: Option<Seat>,
+    /// The stream whose counts have changed since they were published.
+    touched: usize,
     /// Whether there is a stream without stamps.
     unstamped: bool,
     foreign: Vec<u64>,
@@ -63,21 +72,33 @@ pub(crate) struct Stamped {
 }
 
 impl Stamped {
-    /// `streams`: by number.
+    /// `streams`: by the number in the stamp, those of all threads.
     pub(crate) fn new(
-        streams: impl IntoIterator<Item = Expected>,
+        streams: Vec<Expected>,
         ports: usize,
         observer: Option<Observer>,
+        seat: &Seat,
     ) -> Self {
-        let stream = |expected: Expected| {
+        let seat = (!seat.is_alone()).then(|| seat.clone());
+        let count = streams.len();
+        let tracker = |number: usize| match &seat {
+            None => Tracker::default(),
+            Some(seat) => Tracker::shared(seat.board.streams(count)[number].window.clone()),
+        };
+        let stream = |(number, expected): (usize, Expected)| {
             let flows =
                 vec![FlowCounts::default(); usize::try_from(expected.flows).unwrap_or_default()];
-            Stream { expected, tracker: Tracker::default(), flows }
+            Stream { expected, tracker: tracker(number), flows }
         };
-        let streams: Vec<Stream> = streams.into_iter().map(stream).collect();
+        let streams: Vec<Stream> = streams.into_iter().enumerate().map(stream).collect();
+        let each = count / seat.as_ref().map_or(1, |seat| seat.members);
         Self {
             unstamped: streams.iter().any(|s| !s.expected.template.is_stamped()),
             streams,
+            base: each * seat.as_ref().map_or(0, |seat| seat.member),
+            each,
+            seat,
+            touched: 0,
             foreign: vec![0; ports],
             scratch: Vec::with_capacity(1 << 16),
             observer,
@@ -88,9 +109,14 @@ impl Stamped {
     fn judge(&mut self, port: usize, frame: &[u8], now: u64) {
         let number = Stamp::of(frame).map(|stamp| usize::from(stamp.stream));
         if let Some(number) = number
-            && let Some(stream) = self.streams.get_mut(number)
+            && let Some(stream) = self.streams.get(number)
             && let Some(stamp) = stream.expected.template.verify(frame)
         {
+            if self.seat.is_some() && number != self.touched {
+                self.publish();
+                self.touched = number;
+            }
+            let stream = &mut self.streams[number];
             if stamp.run != stream.expected.template.run() {
                 self.foreign[port] += 1;
             } else if stream.expected.port != port {
@@ -105,14 +131,34 @@ impl Stamped {
         self.judge_other(port, frame, now);
     }
 
+    /// What all threads have counted of a stream.
+    fn counts_of(&self, number: usize) -> Counts {
+        match &self.seat {
+            None => self.streams[number].tracker.counts,
+            Some(seat) => seat.board.streams(self.streams.len())[number].counts(),
+        }
+    }
+
+    /// Lets the other threads read what this one has counted of the stream that changed last.
+    #[inline]
+    fn publish(&self) {
+        if let (Some(seat), Some(stream)) = (&self.seat, self.streams.get(self.touched)) {
+            let shared = &seat.board.streams(self.streams.len())[self.touched];
+            shared.publish(seat.member, &stream.tracker.counts);
+        }
+    }
+
     /// A frame that is not an intact one with a stamp.
     fn judge_other(&mut self, port: usize, frame: &[u8], now: u64) {
+        self.publish();
         if stamp::magic(frame) == Some(stamp::PROBE_MAGIC) {
             return;
         }
         if self.unstamped
-            && let Some(stream) = self.streams.iter_mut().find(|s| s.takes_unstamped(port, frame))
+            && let Some((number, stream)) =
+                (0..).zip(&mut self.streams).find(|(_, s)| s.takes_unstamped(port, frame))
         {
+            self.touched = number;
             stream.tracker.counts.unique += 1;
             stream.tracker.counts.last_arrival = now;
             return;
@@ -122,11 +168,15 @@ impl Stamped {
             let (marked, headers) = (template.is_marked(frame), template.has_headers(frame));
             2 * u8::from(headers) + u8::from(marked)
         };
-        let stamped = |s: &&mut Stream| s.expected.port == port && s.expected.template.is_stamped();
-        let candidates = self.streams.iter_mut().filter(stamped);
-        let best = candidates.map(|s| (likeness(s), s)).rev().max_by_key(|(likeness, _)| *likeness);
+        let stamped = |(_, s): &(usize, &mut Stream)| {
+            s.expected.port == port && s.expected.template.is_stamped()
+        };
+        let candidates = self.streams.iter_mut().enumerate().filter(stamped);
+        let best =
+            candidates.map(|s| (likeness(s.1), s)).rev().max_by_key(|(likeness, _)| *likeness);
         match best {
-            Some((1.., stream)) => {
+            Some((1.., (number, stream))) => {
+                self.touched = number;
                 stream.tracker.counts.corrupted += 1;
                 stream.tracker.counts.last_arrival = now;
             }
@@ -173,7 +223,8 @@ impl Stream {
 
 impl Observer {
     fn arrived(&self, stream: usize, sequence: u64, now: u64) {
-        let Some(kept) = self.departures.borrow().find(stream, sequence) else { return };
+        let found = self.departures.borrow().find(stream, sequence);
+        let Some((stream, kept)) = found else { return };
         let nanos = &self.nanos;
         self.sink.borrow_mut().arrived(&Arrival {
             stream,
@@ -192,11 +243,14 @@ impl Sink for Stamped {
             self.judge(port, contiguous(packet, &mut scratch), now);
         }
         self.scratch = scratch;
+        self.publish();
     }
 
+    /// Of this thread's streams, whichever thread heard of their frames.
     fn counts(&self, flow: usize) -> Counts {
-        let own = self.streams.iter().filter(|stream| stream.expected.flow == flow);
-        own.fold(Counts::default(), |sum, stream| sum.and(&stream.tracker.counts))
+        let own = self.base..self.base + self.each;
+        let own = own.filter(|&number| self.streams[number].expected.flow == flow);
+        own.fold(Counts::default(), |sum, number| sum.and(&self.counts_of(number)))
     }
 
     fn foreign(&self, port: usize) -> u64 {
@@ -204,7 +258,8 @@ impl Sink for Stamped {
     }
 
     fn stream(&self, number: usize) -> Option<StreamFigures<'_>> {
+        let number = self.base + number;
         let stream = self.streams.get(number)?;
-        Some(StreamFigures { counts: stream.tracker.counts, flows: &stream.flows })
+        Some(StreamFigures { counts: self.counts_of(number), flows: &stream.flows })
     }
 }

@@ -183,7 +183,8 @@ impl Streams {
             if let Some(times) = &self.times {
                 let unlimited = stream.pacer.is_unlimited();
                 let due = if unlimited { now } else { due };
-                times.departures.borrow_mut().made(times.direction, number, sequence, due);
+                let when = (due, now);
+                times.departures.borrow_mut().made(times.direction, number, sequence, when);
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
-use super::{Pair, Runner, run_number};
-use crate::departures::Departures;
+use super::{Pair, Worker, run_number};
+use crate::board::Seat;
+use crate::departures::{Departures, Ring};
 use crate::flow::Flow;
-use crate::latency::{Clocks, Recorder};
+use crate::latency::Recorder;
 use crate::observer::{LatencySink, SharedLatencySink};
 use crate::pacer::{Pacer, Unit};
 use crate::playback::{Played, Timing};
@@ -68,12 +70,12 @@ impl LatencySink for Both {
     }
 }
 
-impl Runner {
+impl Worker {
     /// What the next run is made of.
-    pub(super) fn traffic(&self, pairs: &[Pair]) -> Result<Traffic, Error> {
+    pub(super) fn traffic(&self, pairs: &[Pair], seat: &Seat) -> Result<Traffic, Error> {
         match &self.options.replay {
             Some(replay) => Ok(self.replayed(replay, pairs)),
-            None => self.generated(pairs).map_err(Error::Usage),
+            None => self.generated(pairs, seat).map_err(Error::Usage),
         }
     }
 
@@ -116,28 +118,35 @@ impl Runner {
         }
     }
 
-    fn generated(&self, pairs: &[Pair]) -> Result<Traffic, String> {
+    fn generated(&self, pairs: &[Pair], seat: &Seat) -> Result<Traffic, String> {
         let specs = specs(&self.options);
-        let mut placed = Vec::new();
-        for (direction, pair) in pairs.iter().enumerate() {
-            for spec in specs.iter().filter(|spec| pair.has(spec)) {
-                let stream = self.place(spec, direction, pair, placed.len());
-                let name = if spec.name.is_empty() { "the stream" } else { &spec.name };
-                placed.push(stream.map_err(|error| format!("{name}: {error}"))?);
+        let each: usize =
+            pairs.iter().map(|pair| specs.iter().filter(|spec| pair.has(spec)).count()).sum();
+        let number = each.saturating_mul(seat.members);
+        if number > MOST_STREAMS {
+            return Err(format!("{number} streams are too many; accepted: up to {MOST_STREAMS}"));
+        }
+        // The streams of all threads, to know their frames by; each thread sends its own.
+        let mut all = Vec::with_capacity(number);
+        for _ in 0..seat.members {
+            for (direction, pair) in pairs.iter().enumerate() {
+                for spec in specs.iter().filter(|spec| pair.has(spec)) {
+                    let stream = self.place(spec, direction, pair, all.len());
+                    let name = if spec.name.is_empty() { "the stream" } else { &spec.name };
+                    all.push(stream.map_err(|error| format!("{name}: {error}"))?);
+                }
             }
         }
-        if placed.len() > MOST_STREAMS {
-            return Err(format!(
-                "{} streams are too many; accepted: up to {MOST_STREAMS}",
-                placed.len()
-            ));
-        }
+        let own = seat.member * each..(seat.member + 1) * each;
+        let placed = &all[own.clone()];
         let recorder = self.options.latency.map(|sampling| {
-            Rc::new(RefCell::new(Recorder::new(placed.len(), sampling, Clocks::One)))
+            let clocks = self.clocks;
+            Rc::new(RefCell::new(Recorder::new(placed.len(), sampling, clocks)))
         });
         let observer = self.observer_of(recorder.as_ref());
         let departures = self.options.latency.map(|sampling| {
-            Rc::new(RefCell::new(Departures::new(sampling, placed.len(), pairs.len())))
+            let rings = rings(seat, all.len());
+            Rc::new(RefCell::new(Departures::new(sampling, rings, (own.start, each), pairs.len())))
         });
         let watch = departures.zip(observer);
         let flow = |(direction, pair): (usize, &Pair)| {
@@ -147,24 +156,28 @@ impl Runner {
                 sink: sink.clone(),
                 nanos: self.nanos(),
             });
-            let streams = self.active(&placed, direction);
-            let source = Streams::new(streams, self.options.count, times);
+            let streams = self.active(placed, direction, seat);
+            let count = self.options.count.map(|count| seat.part(count));
+            let source = Streams::new(streams, count, times);
             let idle = Pacer::new(Rate::Max, Unit::Frame(0), self.clock.hz());
             let mut flow = Flow::new(pair.name, pair.path, Box::new(source), idle);
             flow.one_way = pair.one_way;
             flow
         };
         let flows = pairs.iter().enumerate().map(flow).collect();
-        let expected = placed.iter().map(|stream| Expected {
+        let expected = all.iter().map(|stream| Expected {
             template: stream.template.clone(),
             flow: stream.direction,
             port: pairs[stream.direction].path.1,
             flows: if stream.spec.per_flow { stream.spec.flows.unwrap_or(0) } else { 0 },
         });
+        let expected = expected.collect();
         let observer =
             watch.map(|(departures, sink)| Observer { departures, sink, nanos: self.nanos() });
-        let sink = Box::new(Stamped::new(expected, self.ports.len(), observer));
-        let offered = (0..pairs.len()).map(|direction| self.offered(&placed, direction)).collect();
+        let sink = Box::new(Stamped::new(expected, self.ports.len(), observer, seat));
+        let members = f64::from(u32::try_from(seat.members).unwrap_or(u32::MAX));
+        let offered = |direction| self.offered(placed, direction).map(|mpps| mpps / members);
+        let offered = (0..pairs.len()).map(offered).collect();
         let sizes: Vec<u16> = placed.iter().flat_map(|stream| stream.spec.sizes()).collect();
         let size = sizes.first().copied().filter(|first| sizes.iter().all(|size| size == first));
         let names = placed.iter().enumerate().map(|(n, stream)| name(stream.spec, n)).collect();
@@ -213,19 +226,27 @@ impl Runner {
     }
 
     /// The streams of a direction, ready to be sent.
-    fn active(&self, placed: &[Placed<'_>], direction: usize) -> Vec<ActiveStream> {
+    fn active(&self, placed: &[Placed<'_>], direction: usize, seat: &Seat) -> Vec<ActiveStream> {
         let total = shares(placed, direction);
+        let members = u32::try_from(seat.members).unwrap_or(u32::MAX);
         let catch_up = self.options.catch_up.map(|time| self.clock.from_duration(time));
         let active = |(number, stream): (usize, &Placed<'_>)| {
             let spec = stream.spec;
             let rate = spec.rate.unwrap_or(self.options.rate);
-            let share = if spec.rate.is_some() { (1, 1) } else { (spec.weight, total) };
+            let (share, parts) = if spec.rate.is_some() { (1, 1) } else { (spec.weight, total) };
+            let share = (share, parts.saturating_mul(members));
             let cost = Cost::of(rate);
             // Sizes may differ, so bits are counted by the byte.
             let unit = if cost == Cost::Frame { Unit::Frame(0) } else { Unit::Byte };
-            let pacer =
-                Pacer::with_profile(rate, share, unit, self.clock.hz(), &spec.profile, catch_up);
-            let limits = [spec.count, spec.profile.frames()];
+            let pacer = Pacer::with_profile(
+                rate,
+                share,
+                unit,
+                self.clock.hz(),
+                &profile(spec, seat),
+                catch_up,
+            );
+            let limits = [spec.count.map(|count| seat.part(count)), spec.profile.frames()];
             ActiveStream {
                 number,
                 template: stream.template.clone(),
@@ -266,6 +287,25 @@ impl Runner {
 fn shares(placed: &[Placed<'_>], direction: usize) -> u32 {
     let own = placed.iter().filter(|s| s.direction == direction && s.spec.rate.is_none());
     own.fold(0, |sum: u32, stream| sum.saturating_add(stream.spec.weight)).max(1)
+}
+
+/// Where departures of the `count` streams of all threads are kept.
+fn rings(seat: &Seat, count: usize) -> Vec<Arc<OnceLock<Ring>>> {
+    if seat.is_alone() {
+        return (0..count).map(|_| Arc::default()).collect();
+    }
+    seat.board.streams(count).iter().map(|stream| stream.departures.clone()).collect()
+}
+
+/// A stream's profile at one of several threads: random gaps are other ones at each.
+fn profile(spec: &StreamSpec, seat: &Seat) -> crate::Profile {
+    match spec.profile {
+        crate::Profile::Poisson { seed } => {
+            let member = seat.member as u64;
+            crate::Profile::Poisson { seed: seed.wrapping_add(member << 48) }
+        }
+        other => other,
+    }
 }
 
 fn name(spec: &StreamSpec, number: usize) -> String {
