@@ -35,7 +35,7 @@ pub use linux::run as run_process;
 #[cfg(any(feature = "kvm", feature = "linux"))]
 pub use machine::Machine;
 pub use netbuf::{self, Burst, Netbuf, Pool, PoolConfig};
-pub use netdev::{self, Config, Device, MacAddress, Port, RxQueue, TxQueue};
+pub use netdev::{self, Config, Device, MacAddress, Offloads, Port, RxQueue, TxQueue};
 #[doc(hidden)]
 #[cfg(all(feature = "kvm", not(feature = "linux")))]
 pub use {kvm::run as run_image, plat_kvm};

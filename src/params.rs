@@ -62,6 +62,14 @@ impl Value for u32 {
     }
 }
 
+impl Value for u16 {
+    const ACCEPTED: &'static str = "a whole number from 0 to 65535";
+
+    fn parse(text: &str) -> Option<Self> {
+        u32::parse(text).and_then(|number| number.try_into().ok())
+    }
+}
+
 /// What the event loop does when there is nothing to do, as `idle=` takes it. Every network function accepts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdlePolicy {

@@ -46,13 +46,6 @@ pub enum StartFailure {
         /// Most that the device has; at least one is needed.
         max: u16,
     },
-    /// Different numbers of queues in the two directions, where a peer knows of pairs only.
-    Pairs {
-        /// Receive queues asked for.
-        rx: u16,
-        /// Transmit queues asked for.
-        tx: u16,
-    },
     /// More lanes (or fewer) than the device can be taken apart into.
     Lanes {
         /// Lanes asked for.
@@ -60,7 +53,8 @@ pub enum StartFailure {
         /// Most that are possible; 0: the device is driven from one core.
         max: u16,
     },
-    /// More transmit queues than receive queues, of a device that has them in pairs.
+    /// Numbers of queues that a device of pairs cannot have: more transmit than receive queues, or, where its peer must
+    /// serve both rings of a pair, different ones.
     QueuePairs {
         /// Receive queues asked for.
         rx: u16,
@@ -115,10 +109,6 @@ impl fmt::Display for StartFailure {
             Self::Queues { asked, max } => {
                 write!(f, "{asked} queues were asked for; the device has 1 to {max}")
             }
-            Self::Pairs { rx, tx } => write!(
-                f,
-                "{rx} receive and {tx} transmit queues were asked for; the device has them in pairs"
-            ),
             Self::Lanes { max: 0, .. } => {
                 f.write_str("the device can be driven from one core only")
             }
@@ -130,7 +120,7 @@ impl fmt::Display for StartFailure {
             }
             Self::QueuePairs { rx, tx } => write!(
                 f,
-                "{rx} receive and {tx} transmit queues were asked for; the device has them in pairs and receives on each"
+                "{rx} receive and {tx} transmit queues were asked for; the device has them in pairs"
             ),
             Self::RingSize { asked, min, max } => write!(
                 f,

@@ -101,7 +101,7 @@ fn queues_come_in_pairs_and_not_more_than_there_are_rings_for() {
         let config = Config { rx_queues, tx_queues, ..Config::default() };
         Box::new(device).start(&config, &pool).map(drop).map_err(|error| error.reason)
     };
-    assert_eq!(start(2, 1), Err(StartFailure::Pairs { rx: 2, tx: 1 }));
+    assert_eq!(start(2, 1), Err(StartFailure::QueuePairs { rx: 2, tx: 1 }));
     assert_eq!(start(3, 3), Err(StartFailure::Queues { asked: 3, max: 2 }));
     assert_eq!(start(0, 0), Err(StartFailure::Queues { asked: 0, max: 2 }));
     assert_eq!(start(2, 2), Ok(()));

@@ -101,7 +101,7 @@ fn queues_come_in_pairs_and_not_more_than_there_can_be() {
         let config = Config { rx_queues, tx_queues, ..Config::default() };
         device.start(&config, &pool(256)).map(drop).unwrap_err().reason
     };
-    assert_eq!(refused(1, 2), StartFailure::Pairs { rx: 1, tx: 2 });
+    assert_eq!(refused(1, 2), StartFailure::QueuePairs { rx: 1, tx: 2 });
     assert_eq!(refused(129, 129), StartFailure::Queues { asked: 129, max: 128 });
     assert_eq!(refused(0, 1), StartFailure::Queues { asked: 0, max: 128 });
 }

@@ -11,9 +11,13 @@ pub(crate) fn ports(ports: &[Port]) -> Result<Vec<String>, Failure> {
     let mut remarks = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         match port {
-            Port::VhostUser { path, server: true } => free_to_listen(path)?,
-            Port::VhostUser { path, server: false } => remarks.extend(reachable(path)?),
-            Port::Tap { interface } => tap(Path::new("/sys/class/net"), interface)?,
+            Port::VhostUser { path, server: true, .. } => free_to_listen(path)?,
+            Port::VhostUser { path, server: false, .. } => remarks.extend(reachable(path)?),
+            Port::Tap { interface, .. } => tap(Path::new("/sys/class/net"), interface)?,
+            Port::Dgram { local, remote } => {
+                free_to_listen(local)?;
+                directory_exists(remote)?;
+            }
             Port::User { .. } => {}
         }
         if let Port::VhostUser { path, .. } = port
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_port_given_twice_is_refused() {
-        let port = Port::VhostUser { path: "/tmp/the-same".into(), server: false };
+        let port = Port::VhostUser { path: "/tmp/the-same".into(), server: false, queues: 1 };
         assert_eq!(super::ports(&[port.clone(), port]).unwrap_err().status, 2);
     }
 }

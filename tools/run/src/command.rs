@@ -3,9 +3,11 @@
 //! Deliberately absent: MSI-X (`vectors=0`: QEMU 7.2 crashes with TCG, vhost-user and MSI-X, and the images poll) and
 //! everything of a PC that no image uses.
 
+use crate::device::DeviceOptions;
 use crate::options::{Accel, Firmware, Machine, Memory};
 use crate::port::Port;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// The emulator that boots every image.
@@ -16,6 +18,10 @@ const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0xf4,iosize=4";
 
 /// Where `--gdb` waits.
 pub(crate) const GDB: &str = "127.0.0.1:1234";
+
+/// Deeper rings than QEMU's 256 ride out the moments in which the guest's thread does not run; transmit rings of this
+/// size exist for vhost-user only.
+const DEEP_RINGS: [(&str, u16); 2] = [("rx_queue_size", 1024), ("tx_queue_size", 1024)];
 
 /// A guest to boot.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct Guest {
     pub firmware: Option<Firmware>,
     /// Its network devices, in order.
     pub ports: Vec<Port>,
+    /// Options of each network device beside or instead of the launcher's own.
+    pub device: DeviceOptions,
     /// Seconds between attempts to reach a lost vhost-user peer; 0 for none.
     pub reconnect: u32,
     /// Whether the machine waits for gdb.
@@ -89,7 +97,7 @@ impl Guest {
 
     fn backend(&self, line: &mut Line, index: usize, port: &Port) {
         match port {
-            Port::VhostUser { path, server } => {
+            Port::VhostUser { path, server, queues } => {
                 let mut socket = OsString::from(format!("socket,id=chr{index},path="));
                 socket.push(escaped(path.as_os_str()));
                 match (server, self.reconnect) {
@@ -98,31 +106,50 @@ impl Guest {
                     (false, seconds) => socket.push(format!(",reconnect={seconds}")),
                 }
                 line.option("-chardev", socket);
-                line.option("-netdev", format!("vhost-user,id=net{index},chardev=chr{index}"));
+                let queues = several(*queues, "queues");
+                line.option(
+                    "-netdev",
+                    format!("vhost-user,id=net{index},chardev=chr{index}{queues}"),
+                );
             }
             Port::User { forwards } => {
                 let rules: String =
                     forwards.iter().map(|rule| format!(",hostfwd={rule}")).collect();
                 line.option("-netdev", format!("user,id=net{index}{rules}"));
             }
-            Port::Tap { interface } => {
+            Port::Tap { interface, queues } => {
                 let interface = escaped(OsStr::new(interface));
                 let mut netdev = OsString::from(format!("tap,id=net{index},ifname="));
                 netdev.push(interface);
                 netdev.push(",script=no,downscript=no,vhost=off");
+                netdev.push(several(*queues, "queues"));
+                line.option("-netdev", netdev);
+            }
+            Port::Dgram { local, remote } => {
+                let mut netdev =
+                    OsString::from(format!("dgram,id=net{index},local.type=unix,local.path="));
+                netdev.push(escaped(local.as_os_str()));
+                netdev.push(",remote.type=unix,remote.path=");
+                netdev.push(escaped(remote.as_os_str()));
                 line.option("-netdev", netdev);
             }
         }
     }
 
     fn device(&self, index: usize, port: &Port) -> String {
-        // Deeper rings than QEMU's 256 ride out the moments in which the guest's thread does not run; transmit rings
-        // of this size exist for vhost-user only.
-        let rings = match port {
-            Port::VhostUser { .. } => ",rx_queue_size=1024,tx_queue_size=1024",
-            Port::User { .. } | Port::Tap { .. } => "",
+        let (rings, queues): (&[_], _) = match port {
+            Port::VhostUser { queues, .. } => (&DEEP_RINGS, *queues),
+            Port::Tap { queues, .. } => (&[], *queues),
+            Port::User { .. } | Port::Dgram { .. } => (&[], 1),
         };
-        let common = format!("netdev=net{index},mac=52:54:00:12:34:{:02x}{rings}", 0x56 + index);
+        let mut common = format!("netdev=net{index},mac=52:54:00:12:34:{:02x}", 0x56 + index);
+        for (name, entries) in rings.iter().filter(|(name, _)| !self.device.names(name)) {
+            let _ = write!(common, ",{name}={entries}");
+        }
+        if queues > 1 {
+            common.push_str(",mq=on");
+        }
+        common.push_str(&self.device.to_string());
         match self.machine {
             // No slot is named: QEMU fills them from the last to the first and lists them on the kernel command line from
             // the last to the first, so that the image finds its ports in order.
@@ -132,6 +159,11 @@ impl Guest {
             }
         }
     }
+}
+
+/// `,name=count` where there are several.
+fn several(count: u16, name: &str) -> String {
+    if count > 1 { format!(",{name}={count}") } else { String::new() }
 }
 
 fn firmware_file(machine: Machine, firmware: Firmware) -> &'static str {

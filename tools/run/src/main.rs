@@ -9,6 +9,7 @@
 mod checks;
 mod command;
 mod console;
+mod device;
 mod end;
 mod failure;
 mod image;

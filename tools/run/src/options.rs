@@ -2,6 +2,7 @@
 //!
 //! Only the form of each value is checked here; what the values mean together is `plan.rs`'s business.
 
+use crate::device::DeviceOptions;
 use crate::port::Port;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -42,9 +43,14 @@ pub(crate) struct Options {
     #[arg(
         long = "port",
         value_name = "PORT",
-        help = "A network port: vhost-user:PATH[,server], user[,hostfwd=RULE]..., or tap:INTERFACE; repeatable"
+        help = "A network port: vhost-user:PATH[,server][,queues=N], user[,hostfwd=RULE]..., tap:INTERFACE[,queues=N] or \
+                dgram:LOCAL_PATH,REMOTE_PATH; repeatable"
     )]
     pub ports: Vec<Port>,
+
+    /// Options of every virtio-net device, as QEMU reads them: packed=on,mrg_rxbuf=off,rx_queue_size=256.
+    #[arg(long, value_name = "OPTIONS")]
+    pub device: Option<DeviceOptions>,
 
     /// Seconds between a lost vhost-user peer and each attempt to reach it again; 0 gives the peer up.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=3600))]

@@ -90,6 +90,7 @@ pub(crate) fn make(
             memory: options.memory,
             firmware: options.firmware,
             ports: options.ports.clone(),
+            device: options.device.clone().unwrap_or_default(),
             reconnect: options.reconnect,
             gdb: options.gdb,
             append: kernel_command_line(&options.parameters)?,
@@ -145,7 +146,7 @@ fn offer_traffic(plan: &mut Plan, options: &Options, scratch: &Path) -> Result<(
             long.display()
         )));
     }
-    let server = |path: &PathBuf| Port::VhostUser { path: path.clone(), server: false };
+    let server = |path: &PathBuf| Port::VhostUser { path: path.clone(), server: false, queues: 1 };
     plan.guest.ports = sockets.iter().map(server).collect();
     let replays = options.pcap.is_some();
     plan.offer = Some(Offer {
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(offer.duration, Some(DURATION));
         assert_eq!(offer.rate, RATE);
         assert_eq!(offer.direction, Direction::Both);
-        let client = |path: &str| Port::VhostUser { path: path.into(), server: false };
+        let client = |path: &str| Port::VhostUser { path: path.into(), server: false, queues: 1 };
         assert_eq!(plan.guest.ports, [client("/scratch/port0"), client("/scratch/port1")]);
         let names = offer.ports().unwrap().map(|port| port.to_string());
         assert_eq!(names, ["vhost-user:/scratch/port0,server", "vhost-user:/scratch/port1,server"]);

@@ -18,6 +18,8 @@ pub(crate) enum Port {
         path: PathBuf,
         /// Whether QEMU listens on it and the back end connects; else the other way round.
         server: bool,
+        /// Pairs of queues.
+        queues: u16,
     },
     /// QEMU's user network: the guest is 10.0.2.15 behind a translating gateway.
     User {
@@ -28,11 +30,25 @@ pub(crate) enum Port {
     Tap {
         /// Its name.
         interface: String,
+        /// Pairs of queues; more than one need an interface made with `multi_queue`.
+        queues: u16,
+    },
+    /// Unix datagram sockets: one frame a datagram, L2 header included, FCS excluded. Packets pass through QEMU's own
+    /// device rather than a back end's.
+    Dgram {
+        /// The socket that QEMU makes.
+        local: PathBuf,
+        /// The one that it sends to.
+        remote: PathBuf,
     },
 }
 
-const ACCEPTED: &str = "accepted: vhost-user:PATH[,server], user[,hostfwd=tcp|udp:[HOST]:PORT-[GUEST]:PORT]... \
-                        or tap:INTERFACE";
+/// Most pairs of queues that a port can have.
+const MAX_QUEUES: u16 = 128;
+
+const ACCEPTED: &str = "accepted: vhost-user:PATH[,server][,queues=1..128], \
+                        user[,hostfwd=tcp|udp:[HOST]:PORT-[GUEST]:PORT]..., tap:INTERFACE[,queues=1..128] \
+                        or dgram:LOCAL_PATH,REMOTE_PATH";
 
 impl FromStr for Port {
     type Err = String;
@@ -50,19 +66,31 @@ fn parse(text: &str) -> Result<Port, String> {
     match head.split_once(':') {
         Some(("vhost-user", path)) => vhost_user(path, &options),
         Some(("tap", interface)) => tap(interface, &options),
+        Some(("dgram", local)) => dgram(local, &options),
         None if head == "user" => user(&options),
         _ => Err(format!("`{head}` is not a kind of port")),
     }
 }
 
 fn vhost_user(path: &str, options: &[&str]) -> Result<Port, String> {
-    let server = match options {
-        [] => false,
-        ["server"] => true,
-        [other, ..] => return Err(format!("`{other}` is not an option of a vhost-user port")),
-    };
+    let (mut server, mut queues) = (None, None);
+    for option in options {
+        let fresh = match option.split_once('=') {
+            None if *option == "server" => server.replace(true).is_none(),
+            Some(("queues", count)) => queues.replace(pairs(count)?).is_none(),
+            _ => return Err(format!("`{option}` is not an option of a vhost-user port")),
+        };
+        if !fresh {
+            return Err(format!("`{option}` is given twice"));
+        }
+    }
+    let path = socket_path(path, "vhost-user")?;
+    Ok(Port::VhostUser { path, server: server.is_some(), queues: queues.unwrap_or(1) })
+}
+
+fn socket_path(path: &str, kind: &str) -> Result<PathBuf, String> {
     if path.is_empty() {
-        return Err("the vhost-user port has no path".into());
+        return Err(format!("the {kind} port has no path"));
     }
     if path.len() > MAX_SOCKET_PATH {
         return Err(format!(
@@ -70,18 +98,30 @@ fn vhost_user(path: &str, options: &[&str]) -> Result<Port, String> {
             path.len()
         ));
     }
-    Ok(Port::VhostUser { path: path.into(), server })
+    Ok(path.into())
+}
+
+fn pairs(count: &str) -> Result<u16, String> {
+    let pairs = count.parse().ok().filter(|pairs| (1..=MAX_QUEUES).contains(pairs));
+    pairs.ok_or_else(|| format!("`{count}` is not a number of queues"))
 }
 
 fn tap(interface: &str, options: &[&str]) -> Result<Port, String> {
-    if let Some(option) = options.first() {
-        return Err(format!("`{option}` is not an option of a tap port"));
-    }
+    let queues = match options {
+        [] => 1,
+        [one] if one.starts_with("queues=") => pairs(&one["queues=".len()..])?,
+        [option, ..] => return Err(format!("`{option}` is not an option of a tap port")),
+    };
     let fits = (1..=MAX_INTERFACE).contains(&interface.len());
     if !fits || interface.contains(|c: char| c == '/' || c.is_whitespace()) {
         return Err(format!("`{interface}` cannot be the name of an interface"));
     }
-    Ok(Port::Tap { interface: interface.into() })
+    Ok(Port::Tap { interface: interface.into(), queues })
+}
+
+fn dgram(local: &str, remote: &[&str]) -> Result<Port, String> {
+    let [remote] = remote else { return Err("a dgram port has two paths".into()) };
+    Ok(Port::Dgram { local: socket_path(local, "dgram")?, remote: socket_path(remote, "dgram")? })
 }
 
 fn user(options: &[&str]) -> Result<Port, String> {
@@ -112,11 +152,16 @@ fn is_forward(rule: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn vhost_user(path: &str, server: bool, queues: u16) -> Port {
+        Port::VhostUser { path: path.into(), server, queues }
+    }
+
     #[test]
     fn ports_are_read() {
         for (text, port) in [
-            ("vhost-user:/run/a", Port::VhostUser { path: "/run/a".into(), server: false }),
-            ("vhost-user:b,server", Port::VhostUser { path: "b".into(), server: true }),
+            ("vhost-user:/run/a", vhost_user("/run/a", false, 1)),
+            ("vhost-user:b,server", vhost_user("b", true, 1)),
+            ("vhost-user:c,queues=4,server", vhost_user("c", true, 4)),
             ("user", Port::User { forwards: vec![] }),
             ("user,hostfwd=udp::5555-:7", Port::User { forwards: vec!["udp::5555-:7".into()] }),
             (
@@ -125,7 +170,9 @@ mod tests {
                     forwards: vec!["udp:127.0.0.1:1-10.0.2.15:7".into(), "tcp::2-:8".into()],
                 },
             ),
-            ("tap:tap0", Port::Tap { interface: "tap0".into() }),
+            ("tap:tap0", Port::Tap { interface: "tap0".into(), queues: 1 }),
+            ("tap:tap0,queues=128", Port::Tap { interface: "tap0".into(), queues: 128 }),
+            ("dgram:/a,/b", Port::Dgram { local: "/a".into(), remote: "/b".into() }),
         ] {
             assert_eq!(text.parse(), Ok(port), "{text}");
         }
@@ -142,6 +189,10 @@ mod tests {
             "vhost-user:,server",
             "vhost-user:/a,client",
             "vhost-user:/a,server,server",
+            "vhost-user:/a,queues=0",
+            "vhost-user:/a,queues=129",
+            "vhost-user:/a,queues=2,queues=2",
+            "vhost-user:/a,queues",
             "user:x",
             "user,",
             "user,hostfwd",
@@ -156,6 +207,12 @@ mod tests {
             "tap:a/b",
             "tap:sixteen-bytes-xx",
             "tap:tap0,vhost=on",
+            "tap:tap0,queues=two",
+            "tap:tap0,queues=1,queues=1",
+            "dgram:/a",
+            "dgram:/a,",
+            "dgram:,/b",
+            "dgram:/a,/b,/c",
             &long,
         ] {
             let error = text.parse::<Port>().unwrap_err();

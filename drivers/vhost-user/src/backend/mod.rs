@@ -96,7 +96,7 @@ fn check(config: &Config, pool: &Pool, pairs: u16) -> Result<u16, StartFailure> 
         }
     }
     if rx_queues != tx_queues {
-        return Err(StartFailure::Pairs { rx: rx_queues, tx: tx_queues });
+        return Err(StartFailure::QueuePairs { rx: rx_queues, tx: tx_queues });
     }
     for asked in [config.rx_ring, config.tx_ring].into_iter().flatten() {
         if !asked.is_power_of_two() || asked > RINGS.max {

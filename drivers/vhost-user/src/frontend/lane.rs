@@ -132,7 +132,7 @@ pub(super) fn check_queues(config: &Config, max: u16) -> Result<(), StartFailure
             return Err(StartFailure::Queues { asked, max });
         }
     }
-    if rx == tx { Ok(()) } else { Err(StartFailure::Pairs { rx, tx }) }
+    if rx == tx { Ok(()) } else { Err(StartFailure::QueuePairs { rx, tx }) }
 }
 
 impl Device for Lane {

@@ -10,6 +10,7 @@ fn guest(machine: Machine, ports: &[&str]) -> Guest {
         memory: Memory(64),
         firmware: None,
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+        device: DeviceOptions::default(),
         reconnect: 1,
         gdb: false,
         append: String::new(),
@@ -90,7 +91,7 @@ fn firmware_and_reconnect_choices() {
 #[test]
 fn commas_in_paths_are_doubled_where_qemu_reads_options() {
     let mut guest = guest(Machine::Q35, &[]);
-    guest.ports = vec![Port::VhostUser { path: "/tmp/a,b".into(), server: true }];
+    guest.ports = vec![Port::VhostUser { path: "/tmp/a,b".into(), server: true, queues: 1 }];
     guest.image = "/tmp/c,d".into();
     let line = line(&guest);
     assert!(line.contains("path=/tmp/a,,b,server=on"), "{line}");
@@ -101,4 +102,22 @@ fn commas_in_paths_are_doubled_where_qemu_reads_options() {
 fn quoting_leaves_no_word_to_the_shell() {
     let words = ["", "a b", "$x", "it's", "plain-1.2/3"].map(OsString::from);
     assert_eq!(shell_quoted(&words), r"'' 'a b' '$x' 'it'\''s' plain-1.2/3");
+}
+
+#[test]
+fn options_of_the_device_stand_behind_the_launchers_own() {
+    let mut guest =
+        guest(Machine::Q35, &["vhost-user:/run/a,queues=4", "tap:t,queues=2", "dgram:/a,/b"]);
+    guest.device = "packed=on,rx_queue_size=256".parse().unwrap();
+    let line = line(&guest);
+    for part in [
+        "-netdev vhost-user,id=net0,chardev=chr0,queues=4 ",
+        ",mac=52:54:00:12:34:56,tx_queue_size=1024,mq=on,packed=on,rx_queue_size=256 ",
+        "-netdev tap,id=net1,ifname=t,script=no,downscript=no,vhost=off,queues=2 ",
+        ",mac=52:54:00:12:34:57,mq=on,packed=on,rx_queue_size=256 ",
+        "-netdev dgram,id=net2,local.type=unix,local.path=/a,remote.type=unix,remote.path=/b ",
+        ",mac=52:54:00:12:34:58,packed=on,rx_queue_size=256 ",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
 }
