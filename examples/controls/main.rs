@@ -1,5 +1,5 @@
 //! controls: what a port can be told while it runs. Sets filters and spreading as its parameters say, reflects every
-//! frame on the queue that it came on, and prints, on change: frames by queue, the link, announcements.
+//! frame on the queue that it came on (with its hash in its last bytes, where it has one), and prints, on change: frames by queue, the link, announcements.
 #![cfg_attr(all(panic = "abort", not(feature = "linux")), no_std)]
 #![cfg_attr(not(feature = "linux"), no_main)]
 
@@ -12,7 +12,7 @@ use core::cell::Cell;
 use core::time::Duration;
 
 use barewire::netdev::{Control, Link, Offloads, Rss, Unsupported};
-use barewire::{Burst, Config, Error, MacAddress, Machine, println};
+use barewire::{Burst, Config, Error, MacAddress, Machine, Netbuf, println};
 
 barewire::main!(controls);
 
@@ -35,10 +35,12 @@ fn controls(mut machine: Machine) -> Result<(), Error> {
     let spread = machine.params.get("rss")?.unwrap_or(false);
     let vlan: Option<u32> = machine.params.get("vlan")?;
     let filter = machine.params.get("filter")?.unwrap_or(false);
-    machine.params.finish("queues=N rss=on|off vlan=ID filter=on|off")?;
+    let hash = machine.params.get("hash")?.unwrap_or(false);
+    machine.params.finish("queues=N rss=on|off hash=on|off vlan=ID filter=on|off")?;
     let queues = u16::try_from(queues).unwrap_or(u16::MAX);
     let mut offloads = Offloads::empty();
     offloads.set(Offloads::RX_RSS, spread);
+    offloads.set(Offloads::RSS_HASH, hash);
     offloads.set(Offloads::RX_VLAN_FILTER, vlan.is_some());
     let config = Config { rx_queues: queues, tx_queues: queues, offloads, ..Config::default() };
     let mut ports = machine.start_ports(&config)?;
@@ -54,8 +56,9 @@ fn controls(mut machine: Machine) -> Result<(), Error> {
     if let Some(id) = vlan {
         say("vlan", control.set_vlan(u16::try_from(id).unwrap_or(u16::MAX), true));
     }
-    if spread {
-        let table: Vec<u16> = (0..128).map(|entry| entry % queues).collect();
+    if spread || hash {
+        let entries = if spread { 128 } else { 0 };
+        let table: Vec<u16> = (0..entries).map(|entry| entry % queues).collect();
         let rss = Rss { hash_types: HASH_TYPES, key: &KEY, table: &table, unclassified: 0 };
         say("rss", control.set_rss(&rss));
     }
@@ -68,10 +71,19 @@ fn controls(mut machine: Machine) -> Result<(), Error> {
             let mut burst = Burst::new();
             turn.receive(&mut **rx, &mut burst);
             count.set(count.get() + u32::try_from(burst.len()).unwrap_or(0));
+            burst.iter_mut().for_each(mark);
             turn.send(&mut **tx, &mut burst);
         }
     });
     Ok(())
+}
+
+/// Shows the hash of a packet, where it has one, in its last bytes.
+fn mark(packet: &mut Netbuf) {
+    let hash = packet.rss_hash();
+    if let Some((hash, tail)) = hash.zip(packet.bytes_mut().last_chunk_mut()) {
+        *tail = hash.to_be_bytes();
+    }
 }
 
 fn say(what: &str, result: Result<(), Unsupported>) {

@@ -26,7 +26,8 @@ pub struct Rss<'a> {
     pub hash_types: u32,
     /// The hash's key, usually of 40 bytes.
     pub key: &'a [u8],
-    /// Receive queues by the lower bits of the hash; a power of two of them.
+    /// Receive queues by the lower bits of the hash; a power of two of them. None: packets are hashed and not spread, where
+    /// the hash is delivered ([`RSS_HASH`](crate::Offloads::RSS_HASH)).
     pub table: &'a [u16],
     /// The receive queue of packets that are not hashed.
     pub unclassified: u16,
@@ -118,11 +119,11 @@ pub trait Control {
         Err(Unsupported("being told to announce itself"))
     }
 
-    /// Spreads received packets over the queues by a hash.
+    /// Spreads received packets over the queues by a hash, or only hashes them.
     ///
     /// # Errors
-    /// [`Unsupported`] where [`RX_RSS`](crate::Offloads::RX_RSS) was not negotiated, or the device takes no such key
-    /// or table.
+    /// [`Unsupported`] where [`RX_RSS`](crate::Offloads::RX_RSS) (without a table: [`RSS_HASH`](crate::Offloads::RSS_HASH))
+    /// was not negotiated, or the device takes no such key, table or kind of packet.
     fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
         let _ = rss;
         Err(Unsupported("spreading by a hash"))

@@ -204,6 +204,30 @@ fn without_filters_and_spreading_everything_comes() {
 }
 
 #[test]
+fn hashes_are_reported_with_and_without_spreading() {
+    if !ready() {
+        return;
+    }
+    let _turn = turn::take();
+    for (machine, device) in MACHINES {
+        for append in ["queues=4 hash=on rss=on", "queues=1 hash=on"] {
+            let device = format!("{device},hash=on");
+            let Some(guest) = Guest::start(machine, &device, append) else { return };
+            guest.run.wait_for("controls: rss: done", 1);
+            guest.run.wait_for("controls: ready", 1);
+            let (packets, hashes): (Vec<_>, Vec<_>) = (1000..1100).map(udp).unzip();
+            let mut marked = packets.clone();
+            for (packet, hash) in marked.iter_mut().zip(hashes) {
+                packet[56..].copy_from_slice(&hash.to_be_bytes());
+            }
+            guest.exchange(&packets, &marked);
+            let other = [frame([0xff; 6], None, &[0x88, 0xb5])];
+            guest.exchange(&other, &other);
+        }
+    }
+}
+
+#[test]
 fn link_changes_and_announcements_are_seen_and_answered() {
     if !ready() {
         return;

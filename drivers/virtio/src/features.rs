@@ -171,8 +171,11 @@ const CONTROL: Features = Features::CTRL_VQ
     .union(Features::GUEST_ANNOUNCE);
 
 /// Bits that mean nothing without a control queue (virtio 1.2, 5.1.3.1).
-const NEED_CONTROL: Features =
-    CONTROL.union(Features::CTRL_VLAN).union(Features::MQ).union(Features::RSS);
+const NEED_CONTROL: Features = CONTROL
+    .union(Features::CTRL_VLAN)
+    .union(Features::MQ)
+    .union(Features::RSS)
+    .union(Features::HASH_REPORT);
 
 /// Features of the rings that this driver acts on.
 const ACTED_ON: Features = HARMLESS.union(ON_REQUEST);

@@ -5,7 +5,7 @@
 mod net_fake;
 
 use net_fake::{Answer, BUFFERS, Bench, Fake, USUAL, pool};
-use netdev::{Config, Device, MacAddress, Offloads, Rss, StartFailure, Unsupported};
+use netdev::{Config, Device, DropCause, MacAddress, Offloads, Rss, StartFailure, Unsupported};
 use virtio::features::Features;
 use virtio::transport::DeviceStatus;
 
@@ -26,6 +26,7 @@ fn with_control(more: Features, queue: usize, answer: Answer) -> Fake {
         registers.queue_sizes.push(64);
         registers.config[8..10].copy_from_slice(&4u16.to_le_bytes());
         registers.config[17] = 40;
+        registers.config[20] = 0x3f;
         registers.config[18..20].copy_from_slice(&128u16.to_le_bytes());
         registers.control = Some((queue, answer));
     })
@@ -205,6 +206,7 @@ fn spreading_by_a_hash() {
     for wrong in [
         Rss { key: &long, ..rss },
         Rss { table: &[], ..rss },
+        Rss { hash_types: 0x40, ..rss },
         Rss { table: &[0; 3], ..rss },
         Rss { table: &[0; 256], ..rss },
         Rss { table: &[4], ..rss },
@@ -322,4 +324,67 @@ fn features_that_need_a_control_queue_do_not_go_without() {
     assert_eq!(accepted.consistent(), accepted);
     drop(port.stop());
     assert_eq!(pool.available(), BUFFERS);
+}
+
+#[test]
+fn hashes_are_put_on_packets_and_their_bytes_taken_off() {
+    let fake = with_control(Features::HASH_REPORT | Features::GUEST_CSUM, 2, Answer::Does);
+    let offloads = Offloads::RSS_HASH | Offloads::RX_CHECKSUM;
+    let mut bench = Bench::with(fake.clone(), &Config { offloads, ..Config::default() });
+    assert_eq!((bench.port.info.headroom, bench.port.info.offloads), (20, offloads));
+    let rss = Rss { hash_types: 0x3f, key: &[7; 40], table: &[], unclassified: 0 };
+    bench.port.control.set_rss(&rss).unwrap();
+    let mut expected = vec![4, 2, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40];
+    expected.extend([7; 40]);
+    assert_eq!(commands(&fake), [expected]);
+    // (The ring's frame is hash and frame.)
+    let whole = |hash: [u8; 8], frame: &[u8]| [&hash, frame].concat();
+    let plain = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let partial = [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 1, 0];
+    for (header, frame, hash) in [
+        (plain, whole([1, 2, 3, 4, 2, 0, 0, 0], &[5; 60]), Some(Some(0x0403_0201))),
+        (plain, whole([1, 2, 3, 4, 0, 0, 0, 0], &[6; 60]), Some(None)),
+        (plain, whole([0, 0, 0, 0, 1, 0, 0, 0], &[7; 14]), Some(Some(0))),
+        // A checksum at the frame's very end, and beyond it.
+        (partial, whole([9, 0, 0, 0, 3, 0, 0, 0], &[8; 52]), Some(Some(9))),
+        (partial, whole([9, 0, 0, 0, 3, 0, 0, 0], &[9; 51]), None),
+        // Too short for a frame, though not for a ring's.
+        (plain, whole([1; 8], &[1; 13]), None),
+        (plain, whole([1; 8], &[1; 6]), None),
+    ] {
+        let head = bench.buffer().unwrap();
+        bench.fill_with(head, header, &frame);
+        bench.claim(0, head.into(), 12 + frame.len() as u32);
+        let mut burst = netdev::Burst::new();
+        burst.push(bench.pool.copy_from(&[0xee; 8]).unwrap());
+        let got = bench.port.rx[0].rx_burst(&mut burst);
+        assert_eq!((got, burst.len(), burst[0].len()), (hash.map_or(0, |_| 1), 1 + got, 8));
+        if let Some(hash) = hash {
+            assert_eq!((burst[1].bytes(), burst[1].rss_hash()), (&frame[8..], hash));
+        }
+    }
+    let stats = bench.port.rx[0].stats();
+    assert_eq!((stats.packets, stats.bytes), (4, 60 + 60 + 14 + 52));
+    assert_eq!((stats.drops[DropCause::Undersize], stats.drops[DropCause::BadHeader]), (2, 1));
+    // Sent: eight bytes of nothing between the header and the frame.
+    assert_eq!(bench.send_frame(&[3; 60]), 1);
+    let (head, sent) = bench.accept().unwrap();
+    assert_eq!(sent, whole([0; 8], &[3; 60]));
+    bench.claim(1, head.into(), 0);
+    assert_eq!(bench.send_frame(&[3; 13]), 1);
+    let stats = bench.port.tx[0].stats();
+    assert_eq!((stats.packets, stats.bytes, stats.drops[DropCause::Undersize]), (1, 60, 1));
+    // What finds no room stays as it was.
+    let mut sent = 1;
+    loop {
+        let mut burst = netdev::Burst::new();
+        burst.push(bench.pool.copy_from(&[4; 60]).unwrap());
+        if bench.port.tx[0].tx_burst(&mut burst) == 0 {
+            assert_eq!(burst[0].bytes(), [4; 60]);
+            break;
+        }
+        sent += 1;
+    }
+    assert_eq!(bench.port.tx[0].stats().packets, sent);
+    bench.assert_stops();
 }

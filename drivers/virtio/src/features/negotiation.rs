@@ -8,6 +8,7 @@
 use netdev::{Config, MacAddress, Offloads, RingFeatures, RingFormat, RingLimits, StartFailure};
 
 use super::{CONTROL, Features, HARMLESS, HEADER_BYTES, ON_REQUEST, SPEAKING};
+use crate::net::HASH_BYTES;
 use crate::ring::RingOptions;
 
 /// Bytes of an Ethernet header.
@@ -34,7 +35,7 @@ struct Need {
 }
 
 /// The offloads that this driver implements.
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need { offload: Offloads::TX_CHECKSUM, features: Features::CSUM, brings: Offloads::empty() },
     Need {
         offload: Offloads::RX_CHECKSUM,
@@ -75,6 +76,11 @@ const NEEDS: [Need; 10] = [
     Need {
         offload: Offloads::RX_VLAN_FILTER,
         features: Features::CTRL_VLAN.union(Features::CTRL_VQ),
+        brings: Offloads::empty(),
+    },
+    Need {
+        offload: Offloads::RSS_HASH,
+        features: Features::HASH_REPORT.union(Features::CTRL_VQ),
         brings: Offloads::empty(),
     },
     Need {
@@ -150,6 +156,16 @@ impl Negotiated {
         RingOptions { offloads: self.offloads, ..self.features.ring_options() }
     }
 
+    /// Largest frame as rings see it, in bytes: behind the hash, where one is reported, is the frame.
+    pub(crate) fn max_ring_frame(&self) -> u16 {
+        self.max_frame.saturating_add(self.hash_bytes())
+    }
+
+    /// Bytes of hash between a header and its frame.
+    pub(crate) fn hash_bytes(&self) -> u16 {
+        if self.offloads.contains(Offloads::RSS_HASH) { HASH_BYTES } else { 0 }
+    }
+
     /// Whether the device may say something of a received frame in its header.
     pub fn headers_speak(&self) -> bool {
         self.features.intersects(SPEAKING)
@@ -216,14 +232,18 @@ pub fn negotiate(
     }
     let rx_ring = ring_size(config.rx_ring, offer.rx_ring, DEFAULT_RX_RING)?;
     let tx_ring = ring_size(config.tx_ring, offer.tx_ring, DEFAULT_TX_RING)?;
-    if limits.headroom < HEADER_BYTES {
-        return Err(StartFailure::Headroom { needed: HEADER_BYTES, given: limits.headroom });
+    let hash = if offloads.contains(Offloads::RSS_HASH) { HASH_BYTES } else { 0 };
+    let header = HEADER_BYTES + hash;
+    if limits.headroom < header {
+        return Err(StartFailure::Headroom { needed: header, given: limits.headroom });
     }
     let room = if offloads.contains(Offloads::RX_CHAINS) {
         u32::from(limits.room) * u32::from(rx_ring).min(MOST_BUFFERS)
     } else {
         limits.room.into()
     };
+    // (A hash lies where a frame begins: net/hash.rs.)
+    let room = room.saturating_sub(hash.into());
     let max_frame = max_frame(offer, config, room)?;
     let ring_format = ring_format(offer, config)?;
     if ring_format == RingFormat::Packed {
@@ -341,14 +361,17 @@ mod tests {
             assert!(got.features.contains(need.features), "{}", need.offload);
             assert_eq!(got.offloads, need.offload | need.brings);
             for bit in need.features.iter() {
-                // (Without a control queue there is nothing that needs one.)
                 let failure = negotiate(&offer(Features::all() - bit), &config, &POOL).unwrap_err();
                 assert_eq!(failure, StartFailure::Offloads(need.offload), "without {bit:?}");
             }
         }
+        // A hash takes room from the frame, in a buffer and in front of it.
         let config = Config { offloads: Offloads::RSS_HASH, ..Config::default() };
-        let failure = negotiate(&offer(Features::all()), &config, &POOL).unwrap_err();
-        assert_eq!(failure, StartFailure::Offloads(Offloads::RSS_HASH));
+        let got = negotiate(&offer(Features::all()), &config, &POOL).unwrap();
+        assert_eq!((got.max_frame, got.max_ring_frame()), (2040, 2048));
+        let tight = Limits { headroom: 19, room: 2048 };
+        let failure = negotiate(&offer(Features::all()), &config, &tight).unwrap_err();
+        assert_eq!(failure, StartFailure::Headroom { needed: 20, given: 19 });
     }
 
     #[test]

@@ -9,6 +9,7 @@ use netdev::{Config, RxQueue, StartFailure, TxQueue};
 use super::VirtioNet;
 use super::config_space::read_offer;
 use super::control_queue::{Command, ControlQueue};
+use super::hash::{HashReceiver, HashSender};
 use super::queues::Queues;
 use super::running::Running;
 use crate::features::{Limits, Negotiated, negotiate};
@@ -112,8 +113,11 @@ fn run<T: DoorbellTransport>(
         unsafe { Queues::new(transport, memory, negotiated, running, config.port, pool) };
     let pairs = negotiated.rx_queues;
     for pair in 0..pairs {
-        started.rx.push(T::Doorbell::receive_queue(&mut queues, 2 * pair)?);
-        started.tx.push(T::Doorbell::transmit_queue(&mut queues, 2 * pair + 1)?);
+        let rx = T::Doorbell::receive_queue(&mut queues, 2 * pair)?;
+        let tx = T::Doorbell::transmit_queue(&mut queues, 2 * pair + 1)?;
+        let hash = negotiated.hash_bytes() > 0;
+        started.rx.push(if hash { HashReceiver::boxed(rx) } else { rx });
+        started.tx.push(if hash { HashSender::boxed(tx) } else { tx });
     }
     started.control = negotiated.control.map(|queue| queues.control(queue)).transpose()?;
     transport.set_status(agreed() | DeviceStatus::DRIVER_OK);

@@ -16,6 +16,7 @@ const PAIRS: usize = 8;
 const MTU: usize = 10;
 const RSS_KEY: usize = 17;
 const RSS_TABLE: usize = 18;
+const HASH_TYPES: usize = 20;
 
 /// `VIRTIO_NET_S_LINK_UP`.
 const LINK_UP: u16 = 1;
@@ -74,22 +75,27 @@ pub(super) struct RssLimits {
     key: u8,
     /// Most entries of a table.
     table: u16,
+    /// What it can hash.
+    types: u32,
 }
 
 impl RssLimits {
-    /// The length of this key, and the mask for this table, where the device takes them.
+    /// The length of this key, and the mask for this table (0 for none), where the device takes them.
     pub(super) fn lengths(&self, rss: &Rss<'_>) -> Option<(u8, u16)> {
         let key = u8::try_from(rss.key.len()).ok().filter(|&key| key <= self.key)?;
-        let table = u16::try_from(rss.table.len()).ok().filter(|&table| table <= self.table)?;
-        table.is_power_of_two().then(|| (key, table - 1))
+        let table = u16::try_from(rss.table.len().max(1)).ok()?;
+        let fits = rss.table.is_empty() || table <= self.table;
+        let known = rss.hash_types & !self.types == 0;
+        (fits && known && table.is_power_of_two()).then(|| (key, table - 1))
     }
 }
 
-/// Reads them, of a device that offers `VIRTIO_NET_F_RSS`.
+/// Reads them, of a device that offers `VIRTIO_NET_F_RSS` or `VIRTIO_NET_F_HASH_REPORT`.
 pub(super) fn read_rss_limits<T: Transport>(transport: &T) -> Result<RssLimits, StartFailure> {
     stable(transport, |transport: &T| {
         let key = transport.read_config_space(RSS_KEY)?;
-        Ok(RssLimits { key, table: transport.read_config_space(RSS_TABLE)? })
+        let table = transport.read_config_space(RSS_TABLE)?;
+        Ok(RssLimits { key, table, types: transport.read_config_space(HASH_TYPES)? })
     })
 }
 

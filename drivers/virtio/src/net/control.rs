@@ -134,23 +134,33 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
         self.command(Features::GUEST_ANNOUNCE, what, Command::Announced, &[])
     }
 
-    /// `struct virtio_net_rss_config` (virtio 1.2, 5.1.6.5.7.1).
+    /// `struct virtio_net_rss_config`, or without a table `virtio_net_hash_config` (virtio 1.2, 5.1.6.5.7.1 and
+    /// 5.1.6.5.6.4).
     fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
         let queues = self.negotiated.rx_queues;
         let limits = read_rss_limits(&self.device.transport).ok();
         let lengths = limits.and_then(|limits| limits.lengths(rss));
         let last = rss.unclassified.max(rss.table.iter().fold(0, |most, &queue| most.max(queue)));
-        let queue = self.begin(Features::RSS, Command::Rss).filter(|_| last < queues);
+        let spreads = !rss.table.is_empty();
+        let (feature, command) = match spreads {
+            true => (Features::RSS, Command::Rss),
+            false => (Features::HASH_REPORT, Command::Hash),
+        };
+        let queue = self.begin(feature, command).filter(|_| last < queues);
         let ran = queue.zip(lengths).is_some_and(|(queue, (key, mask))| {
             queue.push(&rss.hash_types.to_le_bytes());
-            queue.push_words(&[mask, rss.unclassified]);
-            queue.push_words(rss.table);
-            queue.push_words(&[queues]);
+            if spreads {
+                queue.push_words(&[mask, rss.unclassified]);
+                queue.push_words(rss.table);
+                queue.push_words(&[queues]);
+            } else {
+                queue.push_words(&[0; 4]);
+            }
             queue.push(&[key]);
             queue.push(rss.key);
             queue.run()
         });
-        done(ran, "spreading by a hash with this key, table and queues")
+        done(ran, "spreading or hashing with this key, table and queues")
     }
 
     /// Resets the device. A device that does not confirm may still write to the buffers that it was given:

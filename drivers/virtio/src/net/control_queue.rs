@@ -27,6 +27,8 @@ pub(super) enum Command {
     Pairs,
     /// `VIRTIO_NET_CTRL_MQ_RSS_CONFIG`
     Rss,
+    /// `VIRTIO_NET_CTRL_MQ_HASH_CONFIG`
+    Hash,
 }
 
 impl Command {
@@ -42,6 +44,7 @@ impl Command {
             Self::Announced => [3, 0],
             Self::Pairs => [4, 0],
             Self::Rss => [4, 1],
+            Self::Hash => [4, 2],
         }
     }
 }

@@ -128,6 +128,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
             Ok(Started { rx, tx, control, negotiated, running }) => {
                 let mut info = self.info();
                 info.max_frame = negotiated.max_frame.into();
+                info.headroom += negotiated.hash_bytes();
                 info.offloads = negotiated.offloads;
                 info.ring_format = negotiated.ring_format;
                 info.ring_features = negotiated.features.ring_features();

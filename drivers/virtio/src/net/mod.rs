@@ -8,14 +8,14 @@
 //! Pairs of queues over split or packed rings, polled. The ring's format and the header are types, chosen at start in
 //! `queues.rs`; the queues know neither the transport nor its registers.
 //!
-//! Deliberately absent: hashes of received packets (`HASH_REPORT`), switching offloads while the device runs, and
-//! interrupts but for [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
+//! Deliberately absent: switching offloads while the device runs, resets of one ring (`RING_RESET`), and interrupts but for [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
 
 mod bring_up;
 mod config_space;
 mod control;
 mod control_queue;
 mod device;
+mod hash;
 mod header;
 mod queues;
 mod ring_memory;
@@ -24,6 +24,7 @@ mod rx;
 mod tx;
 
 pub use device::{OpenError, VirtioNet};
+pub(crate) use hash::HASH_BYTES;
 pub use header::{PlainHeader, SpeakingHeader};
 pub(crate) use queues::Queues;
 pub use ring_memory::RingMemory;

@@ -89,7 +89,7 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         port: u16,
         pool: &Pool,
     ) -> Self {
-        let (options, max_frame) = (negotiated.ring_options(), negotiated.max_frame);
+        let (options, max_frame) = (negotiated.ring_options(), negotiated.max_ring_frame());
         Self {
             transport,
             memory,
