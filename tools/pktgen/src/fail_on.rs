@@ -1,13 +1,21 @@
 //! Conditions on a result: `loss>0`, `loss>0.1%`, `rate_error>1%`, `p99>50us`.
 //!
 //! A condition is looked at for each direction; it holds if it holds for one. A percentile is that of the corrected
-//! latency of each stream. What a result does not have (a percentile where no latency was measured, a rate error where
+//! latency of each stream.
+//!
+//! Of a search: `ndr<1Mpps`, by the name of a goal, looks at its relevant lower bound (0 where the lowest rate misses
+//! it), `throughput<1Mpps` at that of RFC 2544, `burst<1000` at the average of back-to-back, `recovery>10ms` at that of
+//! recovery; `loss` at all frames of a soak, and a percentile at each point of a latency search.
+//!
+//! What a result does not have (a percentile where no latency was measured, a rate error where
 //! there was no rate) is an error and not a pass: a check that checks nothing must not succeed.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
+
+use crate::Rate;
 
 /// A condition under which a result counts as a failure.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +28,7 @@ pub struct FailOn {
     share: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Figure {
     /// A count of frames, by the name of its field.
     Frames(&'static str),
@@ -28,6 +36,12 @@ enum Figure {
     Mpps,
     /// A percentile of the latency; 100 is the highest.
     Latency(f64),
+    /// The rate that meets a goal of that name, or the throughput.
+    Goal(String),
+    /// The longest burst without loss.
+    Burst,
+    /// How long loss lasts after an overload.
+    Recovery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,15 +78,16 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 const TIMES: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
 
 impl FailOn {
-    /// Where the condition holds in `document`, the JSON of a [`Report`](crate::Report): in words, one entry per
-    /// place.
+    /// Where the condition holds in `document`, the JSON of a [`Report`](crate::Report) or of a
+    /// [`Document`](crate::document::Document): in words, one entry per place.
     ///
     /// # Errors
     /// The document does not have the figure, in words.
     pub fn check(&self, document: &Value) -> Result<Vec<String>, String> {
-        let found = match self.figure {
-            Figure::Latency(percentile) => latencies(document, percentile),
-            _ => self.directions(document),
+        let found = match (document.get("search"), &self.figure) {
+            (Some(search), _) => self.search(&search["findings"]),
+            (None, Figure::Latency(percentile)) => latencies(&document["latency"], *percentile),
+            (None, _) => self.directions(document),
         };
         if found.is_empty() {
             return Err(format!(
@@ -93,16 +108,73 @@ impl FailOn {
         matches!(self.figure, Figure::Latency(_))
     }
 
+    /// Whether only a search can answer it.
+    pub fn needs_search(&self) -> bool {
+        matches!(self.figure, Figure::Goal(_) | Figure::Burst | Figure::Recovery)
+    }
+
+    /// Whether the search called `search`, as in [`SearchOutcome::search`](crate::search::SearchOutcome::search), with
+    /// goals of these names, can answer it.
+    pub fn fits_search(&self, search: &str, goals: &[&str]) -> bool {
+        match &self.figure {
+            Figure::Goal(name) if search == "loss-ratios" => goals.contains(&name.as_str()),
+            Figure::Goal(name) => search == "throughput" && name == "throughput",
+            Figure::Burst => search == "back-to-back",
+            Figure::Recovery => search == "recovery",
+            Figure::Latency(_) => search == "latency",
+            Figure::Frames("lost") => search == "soak",
+            Figure::Frames(_) | Figure::RateError | Figure::Mpps => false,
+        }
+    }
+
+    /// The figure in what a search found.
+    fn search(&self, findings: &Value) -> Vec<(String, f64)> {
+        let found = &findings["found"];
+        let all = || found.as_array().into_iter().flatten();
+        let one =
+            |value: Option<f64>| value.map(|v| (self.kind().to_owned(), v)).into_iter().collect();
+        match (findings["kind"].as_str().unwrap_or_default(), &self.figure) {
+            ("loss_ratios", Figure::Goal(name)) => {
+                one(all().find(|goal| goal["name"] == **name).and_then(goal_rate))
+            }
+            ("throughput", Figure::Goal(_)) => {
+                let none = (!found["losing"].is_null()).then_some(0.0);
+                one(found["throughput"].as_f64().or(none))
+            }
+            ("back_to_back", Figure::Burst) => one(found["average"].as_f64()),
+            ("recovery", Figure::Recovery) => one(found["average_s"].as_f64().map(|s| s * 1e9)),
+            ("soak", Figure::Frames("lost")) => {
+                let field = if self.share { "loss_ratio" } else { "lost" };
+                let trials = found["trials"].as_u64().unwrap_or_default();
+                one(found[field].as_f64().filter(|_| trials > 0))
+            }
+            ("latency", Figure::Latency(percentile)) => {
+                all().flat_map(|point| latencies(&point["latency"], *percentile)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The figure's name in a sentence.
+    fn kind(&self) -> &str {
+        match &self.figure {
+            Figure::Goal(name) => name,
+            Figure::Burst => "back-to-back",
+            Figure::Recovery => "recovery",
+            _ => "the search",
+        }
+    }
+
     fn directions(&self, document: &Value) -> Vec<(String, f64)> {
-        let figure = |direction: &Value| match self.figure {
+        let figure = |direction: &Value| match &self.figure {
             Figure::Frames(field) => {
-                let count = direction[field].as_f64()?;
+                let count = direction[*field].as_f64()?;
                 let sent = direction["sent"].as_f64()?;
                 Some(if self.share { if sent > 0.0 { count / sent } else { 0.0 } } else { count })
             }
             Figure::RateError => direction["rate_error"].as_f64().map(f64::abs),
             Figure::Mpps => direction["mpps"].as_f64(),
-            Figure::Latency(_) => None,
+            _ => None,
         };
         let directions = document["directions"].as_array().into_iter().flatten();
         directions.filter_map(|d| Some((d["direction"].as_str()?.to_owned(), figure(d)?))).collect()
@@ -110,7 +182,9 @@ impl FailOn {
 
     fn show(&self, value: f64) -> String {
         match self.figure {
-            Figure::Latency(_) => format!("{:.3} us", value / 1e3),
+            Figure::Latency(_) | Figure::Recovery => format!("{:.3} us", value / 1e3),
+            Figure::Goal(_) => format!("{:.6} Mpps", value / 1e6),
+            Figure::Burst => format!("{value:.0} frames"),
             Figure::RateError => format!("{:.4}%", value * 100.0),
             Figure::Mpps => format!("{value:.6} Mpps"),
             Figure::Frames(_) if self.share => format!("{:.6}%", value * 100.0),
@@ -119,9 +193,14 @@ impl FailOn {
     }
 }
 
-/// The corrected latency of each stream at `percentile`, in nanoseconds.
-fn latencies(document: &Value, percentile: f64) -> Vec<(String, f64)> {
-    let streams = document["latency"]["streams"].as_array().into_iter().flatten();
+/// The rate that a goal's result stands for; `None` where the search ended before it knew.
+fn goal_rate(goal: &Value) -> Option<f64> {
+    goal["lower"].as_f64().or_else(|| (goal["status"] == "no_lower_bound").then_some(0.0))
+}
+
+/// The corrected latency of each stream at `percentile`, in nanoseconds; of a latency report.
+fn latencies(report: &Value, percentile: f64) -> Vec<(String, f64)> {
+    let streams = report["streams"].as_array().into_iter().flatten();
     let figure = |stream: &Value| {
         let corrected = &stream["corrected"];
         if corrected["count"].as_u64()? == 0 {
@@ -167,8 +246,9 @@ impl FromStr for FailOn {
             format!(
                 "`{text}` {what}; accepted: FIGURE COMPARISON BOUND with the figures loss, duplicated, reordered, \
                  corrupted, misdirected, late, skipped (frames, or % of those sent), rate_error (%), mpps, p50, p90, \
-                 p99, p99.9, p99.99, p99.999, max (ns, us, ms, s) and the comparisons > >= < <= == !=, such as \
-                 loss>0, loss>0.1%, rate_error>1%, p99>50us"
+                 p99, p99.9, p99.99, p99.999, max (ns, us, ms, s), of searches the name of a goal or throughput (pps), burst, recovery and \
+                 loss, and the comparisons > >= < <= == !=, such as \
+                 loss>0, loss>0.1%, rate_error>1%, p99>50us, ndr<1Mpps"
             )
         };
         let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
@@ -177,17 +257,26 @@ impl FromStr for FailOn {
             Some((figure, *comparison, bound))
         });
         let (name, comparison, bound) = split.ok_or_else(|| error("compares nothing"))?;
-        let figure = figure(name).ok_or_else(|| error("names no figure"))?;
+        let figure =
+            figure(name).or_else(|| goal(name, bound)).ok_or_else(|| error("names no figure"))?;
         let (bound, share) =
-            bounded(figure, bound).ok_or_else(|| error("has no bound that fits"))?;
+            bounded(&figure, bound).ok_or_else(|| error("has no bound that fits"))?;
         Ok(Self { text: text.to_owned(), figure, comparison, bound, share })
     }
+}
+
+/// A figure that only its bound tells: a rate.
+fn goal(name: &str, bound: &str) -> Option<Figure> {
+    let named = !name.is_empty() && matches!(bound.parse(), Ok(Rate::Packets(_)));
+    named.then(|| Figure::Goal(name.to_owned()))
 }
 
 fn figure(name: &str) -> Option<Figure> {
     match name {
         "rate_error" => return Some(Figure::RateError),
         "mpps" => return Some(Figure::Mpps),
+        "burst" => return Some(Figure::Burst),
+        "recovery" => return Some(Figure::Recovery),
         "max" => return Some(Figure::Latency(100.0)),
         _ => {}
     }
@@ -199,13 +288,17 @@ fn figure(name: &str) -> Option<Figure> {
 }
 
 /// The bound in the figure's unit, and whether it is a share.
-fn bounded(figure: Figure, text: &str) -> Option<(f64, bool)> {
+fn bounded(figure: &Figure, text: &str) -> Option<(f64, bool)> {
     let (number, factor, share) = match figure {
-        Figure::Latency(_) => {
+        Figure::Goal(_) => {
+            let Ok(rate @ Rate::Packets(_)) = text.parse::<Rate>() else { return None };
+            return rate.packets_per_second(64).map(|pps| (pps, false));
+        }
+        Figure::Latency(_) | Figure::Recovery => {
             let (unit, factor) = TIMES.iter().find(|(unit, _)| text.ends_with(unit))?;
             (text.strip_suffix(unit)?, *factor, false)
         }
-        Figure::Mpps => (text, 1.0, false),
+        Figure::Mpps | Figure::Burst => (text, 1.0, false),
         _ => match text.strip_suffix('%') {
             Some(number) => (number, 0.01, true),
             None => (text, 1.0, false),
@@ -262,6 +355,59 @@ mod tests {
         }
     }
 
+    fn search(kind: &str, found: &Value) -> Value {
+        json!({"search": {"findings": {"kind": kind, "found": found}}})
+    }
+
+    #[test]
+    fn conditions_on_searches_hold_where_they_hold() {
+        let goals = json!([
+            {"name": "ndr", "status": "regular", "lower": 900_000, "upper": 1_000_000},
+            {"name": "pdr", "status": "no_lower_bound", "lower": null, "upper": 1_000},
+            {"name": "slow", "status": "unfinished", "lower": 800_000, "upper": null},
+        ]);
+        let soak = json!({"trials": 3, "lost": 5, "loss_ratio": 0.001});
+        let point = |ns: u64| {
+            let corrected = json!({"count": 9, "max_ns": ns, "percentiles": []});
+            json!({"latency": {"streams": [{"stream": 0, "corrected": corrected}]}})
+        };
+        for (text, kind, found, holds) in [
+            ("ndr<1Mpps", "loss_ratios", &goals, 1),
+            ("ndr<0.9Mpps", "loss_ratios", &goals, 0),
+            ("pdr < 1kpps", "loss_ratios", &goals, 1),
+            ("slow>=800kpps", "loss_ratios", &goals, 1),
+            ("throughput<2pps", "throughput", &json!({"throughput": 1, "losing": 3}), 1),
+            ("throughput<2pps", "throughput", &json!({"throughput": null, "losing": 3}), 1),
+            ("throughput<2pps", "throughput", &json!({"throughput": 2, "losing": null}), 0),
+            ("burst<1000", "back_to_back", &json!({"average": 999.5}), 1),
+            ("recovery>10ms", "recovery", &json!({"average_s": 0.02}), 1),
+            ("recovery>20ms", "recovery", &json!({"average_s": 0.02}), 0),
+            ("loss>4", "soak", &soak, 1),
+            ("loss>0.1%", "soak", &soak, 0),
+            ("max>50us", "latency", &json!([point(40_000), point(60_000)]), 1),
+        ] {
+            let held = text.parse::<FailOn>().unwrap().check(&search(kind, found)).unwrap();
+            println!("{held:?}");
+            assert_eq!(held.len(), holds, "{text}: {held:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_that_ended_too_early_passes_no_condition() {
+        let early = json!([{"name": "ndr", "status": "unfinished", "lower": null, "upper": 5}]);
+        for (text, kind, found) in [
+            ("ndr<1Mpps", "loss_ratios", &early),
+            ("pdr<1Mpps", "loss_ratios", &early),
+            ("throughput<1Mpps", "throughput", &json!({"throughput": null, "losing": null})),
+            ("burst<5", "back_to_back", &json!({"average": null})),
+            ("loss>0", "soak", &json!({"trials": 0, "lost": 0, "loss_ratio": 0.0})),
+            ("loss>0", "loss_ratios", &early),
+        ] {
+            let error = text.parse::<FailOn>().unwrap().check(&search(kind, found)).unwrap_err();
+            assert!(error.contains("cannot be checked"), "{error}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_checked_does_not_pass() {
         for (text, document) in [
@@ -298,6 +444,13 @@ mod tests {
             "p>5us",
             "p99>5%",
             "mpps<50%",
+            "ndr<5",
+            "ndr<1Mbps",
+            "ndr<max",
+            "ndr<0pps",
+            "<1Mpps",
+            "burst<1Mpps",
+            "recovery>5",
             "loss>0>1",
             "rate_error>1us",
         ] {

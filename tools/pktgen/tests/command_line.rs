@@ -155,6 +155,7 @@ fn outputs() {
         (&["--tui"], "--tui needs a terminal"),
         (&["--tui", "--quiet"], "cannot be used with"),
         (&["--fail-on", "loss"], "accepted: FIGURE COMPARISON BOUND"),
+        (&["--fail-on", "ndr<1Mpps"], "this is no search"),
         (&["--fail-on", "p99>1us"], "no latency is measured"),
         (&["--fail-on", "rate_error>1%", "--rate", "max"], "no rate is asked for"),
     ] {
@@ -184,7 +185,10 @@ fn searches() {
         (&["soak", "--at", "1Mpps,2Mpps"], "one rate"),
         (&["soak", "--at", "1Mpps", "--goal", "x=0"], "accepted with loss-ratios"),
         (&["--trial", "0"], "accepted: seconds above 0"),
-        (&["--fail-on", "loss>0"], "accepted with run and replay"),
+        (&["--fail-on", "loss>0"], "this search does not find it"),
+        (&["--fail-on", "nosuch<1Mpps"], "this search does not find it"),
+        (&["--goal", "a=0", "--fail-on", "ndr<1Mpps"], "this search does not find it"),
+        (&["soak", "--at", "1Mpps", "--fail-on", "p99>1us"], "this search does not find it"),
     ] {
         refused(&[&["search", "--port", ONE][..], arguments].concat(), 2, because);
     }
@@ -436,6 +440,26 @@ fn conditions_decide_about_the_exit_status() {
     );
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["failed"].as_array().unwrap().len(), 2, "both directions");
+}
+
+#[test]
+fn conditions_decide_about_a_search() {
+    let ports = loop_of("search-conditions");
+    let search = |condition: &str| {
+        let mut arguments = vec!["search", "loss-ratios", "--quiet", "--json", "-"];
+        arguments.extend(["--min-rate", "1kpps", "--max-rate", "10kpps", "--trial", "0.1"]);
+        arguments.extend(["--fail-on", condition]);
+        arguments.extend(ports[1..].iter().map(String::as_str));
+        pktgen(&arguments)
+    };
+    // Nothing is asked of the machine's speed: each condition holds, or does not, at any rate.
+    for (condition, status) in [("ndr<1Tpps", 1), ("ndr<1pps", 0), ("loss_free>1pps", 2)] {
+        let condition = condition.replace("1Tpps", "1000Mpps");
+        let output = search(&condition);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{condition}: {error}");
+        assert_eq!(error.contains("failed: ndr<1000Mpps: ndr has"), status == 1, "{error}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct OutputArgs {
     /// Serve figures to Prometheus, on loopback only: 127.0.0.1:9464
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<MetricsAddress>,
-    /// Exit with status 1 if so: loss>0, loss>0.1%, rate_error>1%, p99>50us
+    /// Exit with status 1 if so: loss>0, loss>0.1%, p99>50us, ndr<1Mpps
     #[arg(long, value_name = "CONDITION", allow_hyphen_values = true)]
     pub(crate) fail_on: Vec<FailOn>,
     /// Show a full screen instead of a line per second
@@ -44,6 +44,10 @@ impl OutputArgs {
     /// Refuses, before anything is sent, conditions that the result cannot answer.
     pub(crate) fn check_conditions(&self, options: &Options) -> Result<(), Error> {
         for condition in &self.fail_on {
+            if condition.needs_search() {
+                let what = format!("`{condition}` cannot be checked: this is no search");
+                return Err(Error::Usage(what));
+            }
             if condition.needs_rate() && options.rate == Rate::Max {
                 let what = format!(
                     "`{condition}` cannot be checked: no rate is asked for; accepted with --rate RATE"
@@ -58,5 +62,20 @@ impl OutputArgs {
             }
         }
         Ok(())
+    }
+
+    /// As [`check_conditions`](Self::check_conditions), for the search called `search` with goals of these names.
+    pub(crate) fn check_search_conditions(
+        &self,
+        search: &str,
+        goals: &[&str],
+    ) -> Result<(), Error> {
+        let Some(condition) = self.fail_on.iter().find(|c| !c.fits_search(search, goals)) else {
+            return Ok(());
+        };
+        Err(Error::Usage(format!(
+            "`{condition}` cannot be checked: this search does not find it; accepted: a goal of loss-ratios by its name \
+             (ndr<1Mpps), throughput<1Mpps, p99>50us of latency, burst<1000 of back-to-back, recovery>10ms, loss>0 of soak"
+        )))
     }
 }

@@ -31,7 +31,7 @@ Kinds:
 
 Examples:
   pktgen search --port vhost-user:/tmp/a,server --port vhost-user:/tmp/b,server --max-rate 5Mpps --report result
-  pktgen search loss-ratios --port vhost-user:/tmp/a --goal ndr=0 --goal one=1% --trial 5 --json result.json
+  pktgen search loss-ratios --port vhost-user:/tmp/a --goal ndr=0 --goal one=1% --fail-on 'ndr<1Mpps' --json result.json
   pktgen search frame-loss --port vhost-user:/tmp/a --max-rate 2Mpps --trial 10 --steps 20
   pktgen search soak --port vhost-user:/tmp/a --at 1Mpps --duration 86400 --quiet")]
 pub(crate) struct SearchArgs {
@@ -102,11 +102,9 @@ impl SearchArgs {
         let options = Options { size: how.size, ..ports.options()? };
         let (search, limits) = (self.search()?, self.limits()?);
         search.check_with(&limits)?;
-        if let Some(condition) = outputs.fail_on.first() {
-            let what =
-                format!("`{condition}`: a search has no conditions; accepted with run and replay");
-            return Err(Error::Usage(what));
-        }
+        let goals = self.goals();
+        let names: Vec<&str> = goals.iter().map(|goal| goal.name.as_str()).collect();
+        outputs.check_search_conditions(search.name(), &names)?;
         ports.pin()?;
         let stop = StopFlag::install().map_err(|error| Error::Usage(error.to_string()))?;
         let mut output = Output::open(outputs, None, &stop)?;
@@ -130,6 +128,7 @@ impl SearchArgs {
             output.abandon();
             return Err(Error::Output(reason.clone()));
         }
+        let failure = (!stop.is_set()).then(|| failure(&outcome.completion)).flatten();
         let text = outcome.to_string();
         let value = serde_json::to_value(&outcome)
             .map_err(|error| Error::Output(format!("the result is no JSON: {error}")))?;
@@ -139,7 +138,11 @@ impl SearchArgs {
             search: value,
             environment: Box::new(Environment::read(&Clock::new(), before)),
         };
-        output.finish(Document::new("search", outcome), &text)
+        let status = output.finish(Document::new("search", outcome), &text)?;
+        match failure {
+            Some(what) => Err(Error::Output(format!("the search failed: {what}"))),
+            None => Ok(status),
+        }
     }
 
     fn limits(&self) -> Result<SearchOptions, Error> {
@@ -263,6 +266,17 @@ impl SearchArgs {
             goal
         };
         given.into_iter().map(adapt).collect()
+    }
+}
+
+/// Why a search that ended by itself found nothing to rely on.
+fn failure(completion: &Completion) -> Option<String> {
+    match completion {
+        Completion::Failed(reason) => Some(reason.clone()),
+        Completion::GeneratorTooSlow => Some(
+            "the generator cannot keep even the lowest rate; accepted: a lower --min-rate".into(),
+        ),
+        _ => None,
     }
 }
 
