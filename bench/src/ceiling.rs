@@ -13,6 +13,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use netbuf::{BURST, CACHE_LINE, PoolConfig};
 use plat_linux::CoreError;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,9 @@ pub const SHARED_ABOVE: f64 = 50.0;
 pub const MOST_LINES: usize = 32;
 
 /// How two cores are placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// They share caches.

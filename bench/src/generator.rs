@@ -41,8 +41,15 @@ fn stamped() {
 }
 
 fn four_fields() {
-    let field = |text: &&str| text.parse::<FieldSpec>().expect("a field");
-    generate(StreamSpec { fields: FIELDS.iter().map(field).collect(), ..StreamSpec::default() });
+    generate(four_fields_stream());
+}
+
+/// A stream with the four fields, stamped.
+pub fn four_fields_stream() -> StreamSpec {
+    let field = |text: &&str| text.parse::<FieldSpec>().ok();
+    let fields: Vec<FieldSpec> = FIELDS.iter().filter_map(field).collect();
+    assert_eq!(fields.len(), FIELDS.len(), "each is a field");
+    StreamSpec { fields, ..StreamSpec::default() }
 }
 
 fn generate(stream: StreamSpec) {

@@ -22,7 +22,15 @@ fn loops(path: Path) {
     let cores = Cores { back_end: cores[0], driver: cores[cores.len() - 1] };
     let socket = socket(&path.to_string());
     let program = FilePath::new(PROGRAM);
-    let wiring = Wiring { program, socket: &socket, cores, path, ring: 256, huge_pages: false };
+    let wiring = Wiring {
+        program,
+        socket: &socket,
+        cores,
+        path,
+        ring: 256,
+        huge_pages: false,
+        vectorized: false,
+    };
     let mut pair = Pair::start(Place::Loop.ours(), &wiring).unwrap();
     let window = Duration::from_millis(50);
     let timing = Timing { settle: window, window };
@@ -60,11 +68,13 @@ fn run(command: &mut Command) -> (Option<i32>, String) {
 
 #[test]
 fn bad_options_are_usage_errors() {
-    let bad: [&[&str]; 9] = [
+    let bad: [&[&str]; 11] = [
         &["--trials", "0"],
         &["--trials", "-1"],
         &["--only", "elsewhere"],
         &["--sizes", "59"],
+        &["--modes", "both"],
+        &["--dpdk", "fast"],
         &["--sizes", "1519"],
         &["--cores", "1,1"],
         &["--ring", "1000"],

@@ -13,6 +13,8 @@
 //! Both pairs live as long as the place is measured; of one that does not run, every thread sleeps. The pairs
 //! take turns (ABAB...), with a look at the ceiling ([`crate::ceiling`]) before and after each turn.
 //!
+//! The generator ([`generator`]) has no peer: it and testpmd's senders fill a port that throws frames away.
+//!
 //! [`plan`] says who does what, [`forwarder`] is our side, [`testpmd`] DPDK's, [`pair`] joins two of them,
 //! [`trial`] is one turn of each pair, [`tally`] decides which turns count, [`report`] is what comes out.
 //!
@@ -21,9 +23,11 @@
 pub mod cores;
 pub mod disturbance;
 pub mod forwarder;
+pub mod generator;
 pub mod job;
 pub mod pair;
 pub mod plan;
+pub mod progress;
 pub mod report;
 pub mod side;
 pub mod tally;

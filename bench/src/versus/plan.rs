@@ -139,6 +139,8 @@ macro_rules! display_by_name {
     };
 }
 
+pub(super) use display_by_name;
+
 display_by_name!(Place, Path, Direction, Role);
 
 #[cfg(test)]

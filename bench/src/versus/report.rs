@@ -6,6 +6,7 @@ use plat_linux::Clock;
 use serde::{Deserialize, Serialize};
 
 use super::cores::Cores;
+use super::generator::Kind;
 use super::plan::{Direction, Path, Place};
 use super::tally::{Figure, Ratio};
 use crate::ceiling::Mode;
@@ -57,6 +58,42 @@ pub struct Limit {
     pub dpdk: f64,
 }
 
+/// One line of the file's `generators`: pktgen and testpmd filling a port that throws frames away, on one core.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct GeneratorRow {
+    /// What pktgen sends.
+    pub ours: Kind,
+    /// testpmd's mode.
+    pub dpdk: &'static str,
+    /// How the cores were placed.
+    pub mode: Mode,
+    /// Bytes of a frame.
+    pub size: u16,
+    /// Median of ours, in million packets per second.
+    pub ours_mpps: f64,
+    /// Median of DPDK's.
+    pub dpdk_mpps: f64,
+    /// How they compare.
+    pub ratio: Ratio,
+    /// Median of our cycles per packet.
+    pub ours_cycles: Option<f64>,
+    /// Median of DPDK's.
+    pub dpdk_cycles: Option<f64>,
+}
+
+impl fmt::Display for GeneratorRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ours, dpdk, mode, size, ours_mpps, dpdk_mpps, ratio, .. } = self;
+        let cycles = |cycles: Option<f64>| cycles.map_or("-".into(), |c| format!("{c:.0}"));
+        let (one, other) = (cycles(self.ours_cycles), cycles(self.dpdk_cycles));
+        write!(f, "pktgen {ours} against testpmd {dpdk}, {size} B, {}: ", mode.name())?;
+        write!(f, "{ours_mpps:.2} and {dpdk_mpps:.2} Mpps, ")?;
+        write!(f, "ratio {:.2} ({:.2} to {:.2}, ", ratio.median, ratio.min, ratio.max)?;
+        write!(f, "n {}, discarded {}), ", ratio.n, ratio.discarded)?;
+        write!(f, "{one} and {other} cycles per packet")
+    }
+}
+
 /// On what, and how.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -75,6 +112,8 @@ pub struct Environment {
     pub side_cores: Cores,
     /// Entries of each ring, on both sides.
     pub ring: u16,
+    /// The receive and transmit paths of DPDK's driver.
+    pub dpdk_path: &'static str,
     /// What the packets of both pairs lie in.
     pub pages: &'static str,
     /// Milliseconds that packets are counted for in a turn.
@@ -90,6 +129,7 @@ impl Environment {
         side_cores: Cores,
         ring: u16,
         huge_pages: bool,
+        vectorized: bool,
         window_ms: u64,
     ) -> Self {
         Self {
@@ -100,6 +140,7 @@ impl Environment {
             command: std::env::args().collect(),
             side_cores,
             ring,
+            dpdk_path: if vectorized { "vectorized" } else { "ordinary" },
             pages: if huge_pages { "huge" } else { "ordinary" },
             window_ms,
             verified_frames: 0,
@@ -116,9 +157,40 @@ pub struct Report {
     pub results: Vec<Row>,
     /// The same cases, as fractions of what the cores can do.
     pub limits: Vec<Limit>,
+    /// The generators.
+    pub generators: Vec<GeneratorRow>,
 }
 
 impl Report {
+    /// Nothing compared yet.
+    pub fn new(environment: Environment) -> Self {
+        Self { environment, results: Vec::new(), limits: Vec::new(), generators: Vec::new() }
+    }
+
+    /// Adds a generator's figure.
+    pub fn add_generator(
+        &mut self,
+        kind: Kind,
+        mode: Mode,
+        size: u16,
+        figure: &Figure,
+    ) -> &GeneratorRow {
+        let Figure { ours_mpps, dpdk_mpps, ratio, ours_cycles, dpdk_cycles, .. } = *figure;
+        let at = self.generators.len();
+        self.generators.push(GeneratorRow {
+            ours: kind,
+            dpdk: kind.dpdk(),
+            mode,
+            size,
+            ours_mpps,
+            dpdk_mpps,
+            ratio,
+            ours_cycles,
+            dpdk_cycles,
+        });
+        &self.generators[at]
+    }
+
     /// Adds a figure.
     pub fn add(&mut self, case: Case, figure: &Figure) -> (&Row, &Limit) {
         let Figure { ours_mpps, dpdk_mpps, ratio, ours_cycles, dpdk_cycles, limit_mpps } = *figure;
@@ -164,8 +236,7 @@ mod tests {
 
     fn report() -> Report {
         let cores = Cores { back_end: 0, driver: 1 };
-        let environment = Environment::read("DPDK".into(), cores, 1024, false, 700);
-        Report { environment, results: Vec::new(), limits: Vec::new() }
+        Report::new(Environment::read("DPDK".into(), cores, 1024, false, false, 700))
     }
 
     const CASE: Case = Case {
@@ -212,12 +283,28 @@ mod tests {
             "command",
             "side_cores",
             "ring",
+            "dpdk_path",
             "pages",
             "window_ms",
             "verified_frames",
         ] {
             assert!(json["environment"].get(field).is_some(), "environment.{field}");
         }
+    }
+
+    #[test]
+    fn generators_are_listed_by_themselves() {
+        let mut report = report();
+        let line = report.add_generator(Kind::FourFields, Mode::Shared, 64, &FIGURE).to_string();
+        assert_eq!(
+            line,
+            "pktgen four-fields against testpmd flowgen, 64 B, shared: 12.00 and 5.00 Mpps, ratio 2.40 (1.50 to 5.00, n 10, \
+             discarded 2), 75 and - cycles per packet"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["results"], serde_json::json!([]));
+        let row = &json["generators"][0];
+        assert_eq!((&row["ours"], &row["dpdk"]), (&"four-fields".into(), &"flowgen".into()));
     }
 
     #[test]

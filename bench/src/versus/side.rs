@@ -33,6 +33,8 @@ pub struct Wiring<'a> {
     pub ring: u16,
     /// Packets lie in huge pages.
     pub huge_pages: bool,
+    /// DPDK's driver takes its vectorized paths.
+    pub vectorized: bool,
 }
 
 impl Wiring<'_> {

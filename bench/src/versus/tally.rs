@@ -71,9 +71,9 @@ impl Tally {
         }
     }
 
-    /// Trials that count in the mode that has most.
-    pub fn most(&self) -> usize {
-        self.0.iter().map(|group| group.counted.len()).max().unwrap_or(0)
+    /// Trials that count in the one of these modes that has most.
+    pub fn most(&self, modes: &[Mode]) -> usize {
+        modes.iter().map(|&mode| self.0[mode as usize].counted.len()).max().unwrap_or(0)
     }
 
     /// Trials of `mode` that do not count.
@@ -153,7 +153,7 @@ mod tests {
         }
         let figure = tally.figure(Mode::Shared).unwrap();
         assert_eq!((figure.ratio.n, figure.ratio.discarded, figure.ratio.min), (1, 5, 2.0));
-        assert_eq!((tally.figure(Mode::Separate), tally.most()), (None, 1));
+        assert_eq!((tally.figure(Mode::Separate), tally.most(&Mode::ALL)), (None, 1));
     }
 
     #[test]

@@ -136,9 +136,10 @@ fn side(role: Role, wiring: &Wiring, unique: u32) -> Launch {
     let device = match role {
         Role::BackEnd => format!("net_vhost0,iface={socket},queues=1"),
         Role::Driver => format!(
-            "net_virtio_user0,path={socket},queues=1,queue_size={},packed_vq={}",
+            "net_virtio_user0,path={socket},queues=1,queue_size={},packed_vq={}{}",
             wiring.ring,
-            u8::from(wiring.path == Path::Packed)
+            u8::from(wiring.path == Path::Packed),
+            vectorized(wiring),
         ),
     };
     let name = socket.to_string();
@@ -148,8 +149,22 @@ fn side(role: Role, wiring: &Wiring, unique: u32) -> Launch {
         huge_pages: wiring.huge_pages,
         prefix: format!("bw{unique}-{role}-{name}"),
         devices: vec![device],
-        environment: Vec::new(),
+        environment: if wiring.vectorized {
+            vec!["--force-max-simd-bitwidth=512".into()]
+        } else {
+            Vec::new()
+        },
         options: vec!["--record-core-cycles".into()],
+    }
+}
+
+/// What virtio-user takes its vectorized paths for: packed rings in order, split ones out of it, neither with mergeable
+/// buffers.
+fn vectorized(wiring: &Wiring) -> &'static str {
+    match (wiring.vectorized, wiring.path) {
+        (false, _) => "",
+        (true, Path::Split) => ",mrg_rxbuf=0,in_order=0,vectorized=1",
+        (true, Path::Packed) => ",mrg_rxbuf=0,in_order=1,vectorized=1",
     }
 }
 
@@ -194,8 +209,9 @@ impl Side for Testpmd {
 #[derive(Clone, Debug, Default)]
 struct Tables {
     account: Account,
-    /// Received packets per second since the last such table, by testpmd's clock.
+    /// Received packets per second since the last such table, by testpmd's clock; and sent ones.
     receive_rate: u64,
+    send_rate: u64,
     in_port: bool,
 }
 
@@ -211,6 +227,7 @@ impl Tables {
             account.received_bytes = number("RX-bytes:").unwrap_or(account.received_bytes);
             account.sent = number("TX-packets:").unwrap_or(account.sent);
             self.receive_rate = number("Rx-pps:").unwrap_or(self.receive_rate);
+            self.send_rate = number("Tx-pps:").unwrap_or(self.send_rate);
             let line = line.trim();
             return line.len() > 10 && line.bytes().all(|byte| byte == b'#');
         } else if let Some(cycles) = after(line, "(total cycles=") {
@@ -223,10 +240,13 @@ impl Tables {
     /// The account, `nanos` after the beginning by our clock. Its time is testpmd's own where it can be told from the
     /// rate: its answers come when its core has a moment, and are late by some of the window.
     fn account(mut self, last: &Account, nanos: u64) -> Account {
-        let received = self.account.received.saturating_sub(last.received);
-        let own = u128::from(received) * 1_000_000_000 / u128::from(self.receive_rate.max(1));
+        let (moved, rate) = match self.receive_rate {
+            0 => (self.account.sent.saturating_sub(last.sent), self.send_rate),
+            rate => (self.account.received.saturating_sub(last.received), rate),
+        };
+        let own = u128::from(moved) * 1_000_000_000 / u128::from(rate.max(1));
         let own = u64::try_from(own).unwrap_or(u64::MAX);
-        let known = self.receive_rate > 0 && last.nanos > 0;
+        let known = rate > 0 && last.nanos > 0;
         self.account.nanos = if known { last.nanos.saturating_add(own) } else { nanos };
         self.account
     }
@@ -305,6 +325,7 @@ mod tests {
             path: Path::Packed,
             ring: 1024,
             huge_pages: false,
+            vectorized: false,
         };
         let words = side(Role::Driver, &wiring, 7).words().join(" ");
         for part in [
@@ -313,6 +334,13 @@ mod tests {
             " --single-file-segments ",
             " --file-prefix=bw7-driver-dpdk.sock ",
             "path=/tmp/x/dpdk.sock,queues=1,queue_size=1024,packed_vq=1 -- -i --nb-cores=1",
+        ] {
+            assert!(words.contains(part), "{part:?} in {words:?}");
+        }
+        let words = side(Role::Driver, &Wiring { vectorized: true, ..wiring }, 7).words().join(" ");
+        for part in [
+            "packed_vq=1,mrg_rxbuf=0,in_order=1,vectorized=1 ",
+            " --force-max-simd-bitwidth=512 -- ",
         ] {
             assert!(words.contains(part), "{part:?} in {words:?}");
         }

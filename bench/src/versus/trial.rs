@@ -65,11 +65,11 @@ pub trait Rig {
 /// How many times the wanted number of trials is tried for before giving up.
 const PATIENCE: usize = 3;
 
-/// Trials until `wanted` of one mode count, or three times as many were made; the first is discarded.
+/// Trials until `wanted` of one of the `modes` count, or three times as many were made; the first is discarded.
 ///
 /// # Errors
 /// The rig's.
-pub fn compare<R: Rig>(rig: &mut R, wanted: usize) -> Result<Tally, R::Error> {
+pub fn compare<R: Rig>(rig: &mut R, wanted: usize, modes: &[Mode]) -> Result<Tally, R::Error> {
     let mut tally = Tally::default();
     let mut before = rig.look()?;
     for number in 0..=wanted.saturating_mul(PATIENCE) {
@@ -80,7 +80,7 @@ pub fn compare<R: Rig>(rig: &mut R, wanted: usize) -> Result<Tally, R::Error> {
         if number > 0 {
             tally.add(&Trial { looks: [before, between, after], ours, dpdk });
         }
-        if tally.most() >= wanted {
+        if tally.most(modes) >= wanted {
             break;
         }
         before = after;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn run(mut fake: Fake, wanted: usize) -> (String, Tally) {
-        let Ok(tally) = compare(&mut fake, wanted);
+        let Ok(tally) = compare(&mut fake, wanted, &Mode::ALL);
         (fake.order, tally)
     }
 
@@ -148,6 +148,12 @@ mod tests {
         assert_eq!((shared.ratio.n, shared.ratio.discarded), (1, 1), "its mode changed half-way");
         assert_eq!((separate.ratio.n, separate.ratio.discarded), (3, 0));
         assert_eq!(order.matches('A').count(), 1 + 1 + 1 + 3);
+    }
+
+    #[test]
+    fn trials_of_a_mode_that_nobody_wants_are_not_enough() {
+        let Ok(tally) = compare(&mut Fake::default(), 2, &[Mode::Separate]);
+        assert_eq!((tally.most(&[Mode::Separate]), tally.most(&Mode::ALL)), (0, 2 * PATIENCE));
     }
 
     #[test]
