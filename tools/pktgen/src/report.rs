@@ -121,7 +121,7 @@ pub struct PortReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.size.map_or("replayed frames".into(), |s| format!("{s} B frames"));
+        let size = self.size.map_or("frames of several sizes".into(), |s| format!("{s} B frames"));
         writeln!(
             f,
             "{size}, rate {}{}",
@@ -151,6 +151,9 @@ impl fmt::Display for Report {
             for (cause, count) in &d.not_sent {
                 writeln!(f, "{:<9} {count} not sent: {cause}", "")?;
             }
+        }
+        if let Some(latency) = &self.latency {
+            write!(f, "{latency}")?;
         }
         for port in &self.ports {
             if port.foreign > 0 {

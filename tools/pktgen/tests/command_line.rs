@@ -504,6 +504,14 @@ fn a_replay_comes_back_and_is_recorded_with_nanoseconds() {
 }
 
 #[test]
+fn latency_is_told_to_people() {
+    let output = looped("told", &["--count", "2000", "--latency"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("stream 0 corrected   min ") && text.contains(" p99.9 "), "{text}");
+    assert!(text.contains("clock skew: none"), "{text}");
+}
+
+#[test]
 fn no_colours_where_there_is_no_terminal_and_a_line_per_second() {
     let output = looped("plain", &["--rate", "10kpps", "--duration", "1.5"]);
     let text = String::from_utf8(output.stdout).unwrap();

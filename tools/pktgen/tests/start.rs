@@ -55,6 +55,16 @@ fn what_does_not_want_to_end_is_made_to() {
 }
 
 #[test]
+fn what_outlives_the_shell_is_waited_for() {
+    let file = temporary("slow");
+    let slow = "trap 'sleep 0.5; echo over; exit' TERM; while :; do sleep 0.01; done";
+    let script = format!("sh -c \"{slow}\" >{} & wait", file.display());
+    let output = pktgen("slow-socket", &["--duration", "0.5", "--start", &script]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(pids(&file), ["over"], "it was left to itself");
+}
+
+#[test]
 fn an_end_of_its_own_is_told_and_ends_the_run() {
     let output = pktgen("early", &["--duration", "60", "--start", "sleep 0.5; exit 7"]);
     let errors = String::from_utf8_lossy(&output.stderr);

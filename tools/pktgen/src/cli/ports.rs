@@ -29,7 +29,7 @@ pub(crate) struct PortArgs {
     /// Run on this core; on several (0,1): a thread and a queue on each
     #[arg(long, value_name = "N", value_delimiter = ',')]
     core: Vec<usize>,
-    /// Start this once the ports are open, on other cores, and end it at the end
+    /// Start this when the ports are open, on other cores; end it at the end
     #[arg(long, value_name = "COMMAND")]
     start: Option<String>,
 }

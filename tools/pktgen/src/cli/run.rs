@@ -18,7 +18,7 @@ use super::{OutputArgs, seconds};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  pktgen run --port vhost-user:/tmp/a,server --port vhost-user:/tmp/b,server --rate 1Mpps --duration 10
+  pktgen run --port vhost-user:/tmp/a,server --port vhost-user:/tmp/b,server --rate 1Mpps
   pktgen run --port virtio-user:/tmp/a --rate max --count 1000000 --json - --fail-on 'loss>0'
   pktgen run --port vhost-user:/tmp/a --duration 60 --tui --metrics 127.0.0.1:9464 --report result")]
 pub(crate) struct RunArgs {
@@ -33,7 +33,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Traffic")]
 struct TrafficArgs {
-    /// Streams from a TOML file; options given here go before what it says of the run
+    /// Streams from a TOML file; options go before what it says of the run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "frame", "field", "flows", "profile", "per_flow"])]
     scenario: Option<PathBuf>,
     /// In each direction: 1Mpps, 10Mbps (L2 header included, FCS excluded), 10Gbit/s_L1, 50%@10G, max
@@ -55,7 +55,7 @@ struct TrafficArgs {
     /// Keep figures per flow
     #[arg(long, requires = "flows")]
     per_flow: bool,
-    /// How frames are spread over time: poisson@SEED, burst:N/PAUSE, ramp:RATE/TIME
+    /// Spread over time: poisson@SEED, burst:N/PAUSE, ramp:RATE/TIME
     #[arg(long)]
     profile: Option<Profile>,
     /// Measure the latency of each frame, or of one in N
@@ -71,7 +71,7 @@ struct TrafficArgs {
     /// Count a frame as corrupted if its MAC addresses were changed
     #[arg(long)]
     macs_fixed: bool,
-    /// Write what comes back to this file: pcapng if it is called so, else pcap, with nanoseconds
+    /// Write what comes back to this file, pcapng or pcap by its name
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
 }

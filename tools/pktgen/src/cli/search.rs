@@ -30,10 +30,9 @@ Kinds:
   soak          the rate --at, for long
 
 Examples:
-  pktgen search --port vhost-user:/tmp/a,server --port vhost-user:/tmp/b,server --max-rate 5Mpps --report result
-  pktgen search loss-ratios --port vhost-user:/tmp/a --goal ndr=0 --goal one=1% --fail-on 'ndr<1Mpps' --json result.json
-  pktgen search frame-loss --port vhost-user:/tmp/a --max-rate 2Mpps --trial 10 --steps 20
-  pktgen search soak --port vhost-user:/tmp/a --at 1Mpps --duration 86400 --quiet")]
+  pktgen search --port vhost-user:/tmp/a,server --port vhost-user:/tmp/b,server --report result
+  pktgen search --port vhost-user:/tmp/a --goal ndr=0 --goal one=1% --fail-on 'ndr<1Mpps'
+  pktgen search frame-loss --port vhost-user:/tmp/a --max-rate 2Mpps --trial 10 --steps 20")]
 pub(crate) struct SearchArgs {
     /// What to search for
     #[arg(value_enum, default_value_t = Kind::LossRatios, hide_possible_values = true)]
@@ -70,7 +69,7 @@ struct HowArgs {
     /// The highest rate that is tried
     #[arg(long, default_value = "14.880952Mpps", value_name = "RATE", allow_hyphen_values = true)]
     max_rate: Rate,
-    /// A goal of loss-ratios: NAME=LOSS, such as pdr=0.5% [default: ndr=0 and pdr=0.5%]
+    /// A goal of loss-ratios: NAME=LOSS [default: ndr=0 and pdr=0.5%]
     #[arg(long, value_name = "GOAL", value_parser = goal)]
     goal: Vec<Goal>,
     /// How far apart a goal's bounds may be: 0.5%

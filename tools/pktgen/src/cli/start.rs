@@ -94,17 +94,34 @@ fn watch(mut child: Child, command: &str, kept: &Receiver<()>, stop: &StopFlag) 
     end(&mut child);
 }
 
-/// Asks the group to end, then makes it.
+/// Asks the group to end, and waits until all of it has; then makes it.
 fn end(child: &mut Child) -> Option<ExitStatus> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
     let _ = kill_process_group(group, Signal::TERM);
     let deadline = Instant::now() + GRACE;
+    let mut status = None;
     while Instant::now() < deadline {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
+        status = status.or_else(|| child.try_wait().ok().flatten());
+        if status.is_some() && !has_members(group) {
+            return status;
         }
         std::thread::sleep(GLANCE / 5);
     }
     let _ = kill_process_group(group, Signal::KILL);
     child.wait().ok()
+}
+
+/// Whether a process of the group still runs: the shell may end before what it started. A process that has ended and
+/// that nobody waits for is none.
+fn has_members(group: Pid) -> bool {
+    let group = group.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok()).any(
+        |stat| {
+            // After the name in parentheses: state, parent, group.
+            let mut words = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+            let state = words.next();
+            words.nth(1) == Some(&group) && state != Some("Z")
+        },
+    )
 }

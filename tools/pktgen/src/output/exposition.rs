@@ -140,9 +140,10 @@ fn tick_figures(page: &mut Page, tick: &Tick) {
     if let Some(latency) = tick.latency {
         page.family("pktgen_latency_seconds", "gauge", "Corrected latency since the start.");
         let [p50, p99, p999, max] = [latency.p50, latency.p99, latency.p99_9, latency.max];
-        for (quantile, nanos) in [("0.5", p50), ("0.99", p99), ("0.999", p999), ("1", max)] {
+        // Prometheus keeps `quantile` for summaries.
+        for (percentile, nanos) in [("50", p50), ("99", p99), ("99.9", p999), ("100", max)] {
             let seconds = Duration::from_nanos(nanos).as_secs_f64();
-            page.sample("pktgen_latency_seconds", &[("quantile", quantile)], seconds);
+            page.sample("pktgen_latency_seconds", &[("percentile", percentile)], seconds);
         }
     }
 }

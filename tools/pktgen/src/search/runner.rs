@@ -49,7 +49,9 @@ impl<'a> RunnerDevice<'a> {
         if report.interrupted {
             return Err(Error::Interrupted);
         }
-        Ok(TrialResult { took_s: start.elapsed().as_secs_f64(), ..result(&report) })
+        // The first warm-up lasts until the device is there: that is no time of trials.
+        let took_s = (start.elapsed().as_secs_f64() - report.warm_up_s).max(0.0);
+        Ok(TrialResult { took_s, ..result(&report) })
     }
 }
 
