@@ -25,6 +25,8 @@ pub mod params;
 #[cfg(feature = "linux")]
 mod port_memory;
 #[cfg(feature = "linux")]
+mod port_options;
+#[cfg(feature = "linux")]
 pub mod ports;
 
 pub use error::Error;

@@ -23,8 +23,9 @@ const MEMORY: usize = 32 << 20;
 #[derive(Debug, Parser)]
 #[command(about = "A Barewire network function", disable_version_flag = true)]
 struct Cli {
-    /// A port: vhost-user:PATH[,server] (we are the device) or virtio-user:PATH[,server] (we are the driver); repeat it
-    /// for more ports
+    /// A port: vhost-user:PATH[,OPTION]... (we are the device) or virtio-user:PATH[,OPTION]... (we are the driver), where
+    /// OPTION is server, queues=N, queue_size=N, packed_vq=0|1, mrg_rxbuf=0|1, in_order=0|1, event_idx=0|1 or
+    /// indirect_desc=0|1; repeat it for more ports
     #[arg(long = "port", value_name = "SPEC", required = true)]
     ports: Vec<PortSpec>,
     /// Pin the polling thread to this core

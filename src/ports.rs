@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use netdev::Device;
+pub use vhost_user::Preset;
 use vhost_user::{VhostUserBackend, VhostUserFrontend, VirtioUser};
 use virtio::net::VirtioNet;
 
 pub use crate::port_memory::PortMemory;
+use crate::port_options::{self, ACCEPTED};
 
 /// Entries of the largest ring that a driver's memory is set aside for.
 const MAX_RING: u16 = 1024;
@@ -25,6 +27,8 @@ pub struct PortSpec {
     pub path: PathBuf,
     /// Whether we listen on the socket; else we connect to it.
     pub server: bool,
+    /// What is decided about queues and rings; the rest is the function's.
+    pub preset: Preset,
 }
 
 /// The two roles of vhost-user.
@@ -53,15 +57,23 @@ impl PortSpec {
     /// # Errors
     /// The socket cannot be had, or there is no memory left for the rings; in words.
     pub fn open(&self, memory: &mut PortMemory) -> Result<Box<dyn Device>, String> {
+        let preset = self.preset;
         match self.role {
-            Role::BackEnd if self.server => device(VhostUserBackend::listen(&self.path)),
-            Role::BackEnd => device(VhostUserBackend::connect(&self.path)),
+            Role::BackEnd => {
+                let open =
+                    if self.server { VhostUserBackend::listen } else { VhostUserBackend::connect };
+                device(open(&self.path).map(|device| device.with_preset(preset)))
+            }
             Role::FrontEnd => {
-                let bytes = VirtioNet::<VhostUserFrontend>::ring_bytes(MAX_RING, MAX_RING);
-                let rings = memory.take(bytes.unwrap_or(0)).map_err(|error| error.to_string())?;
+                // Each pair that may be used takes memory.
+                let pairs = preset.pairs.unwrap_or(1);
+                let most = preset.queue_size.unwrap_or(0).max(MAX_RING);
+                let bytes = VirtioNet::<VhostUserFrontend>::ring_bytes(most, most).unwrap_or(0);
+                let rings = (0..pairs).map(|_| memory.take(bytes)).collect::<Result<_, _>>();
+                let rings = rings.map_err(|error| error.to_string())?;
                 let shared = [memory.shared()];
                 let open = if self.server { VirtioUser::listen } else { VirtioUser::connect };
-                device(open(&self.path, &shared, vec![rings]))
+                device(open(&self.path, &shared, rings).map(|device| device.with_preset(preset)))
             }
         }
     }
@@ -79,7 +91,11 @@ pub struct ParsePortError(String);
 
 impl fmt::Display for ParsePortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; accepted: vhost-user:PATH[,server] or virtio-user:PATH[,server]", self.0)
+        write!(
+            f,
+            "{}; accepted: vhost-user:PATH[,OPTION]... or virtio-user:PATH[,OPTION]..., where OPTION is {ACCEPTED}",
+            self.0
+        )
     }
 }
 
@@ -98,11 +114,8 @@ impl FromStr for PortSpec {
             "virtio-user" => Role::FrontEnd,
             other => return error(format!("`{other}` is not a kind of port")),
         };
-        let (path, server) = match rest.split_once(',') {
-            None => (rest, false),
-            Some((path, "server")) => (path, true),
-            Some((_, option)) => return error(format!("`{option}` is not an option of a port")),
-        };
+        let mut words = rest.split(',');
+        let path = words.next().unwrap_or_default();
         if path.is_empty() {
             return error(format!("`{text}` has no path"));
         }
@@ -115,14 +128,15 @@ impl FromStr for PortSpec {
         if path.contains('\0') {
             return error("the socket path holds a NUL byte".into());
         }
-        Ok(Self { role, path: PathBuf::from(path), server })
+        let (server, preset) = port_options::parse(words).map_err(ParsePortError)?;
+        Ok(Self { role, path: PathBuf::from(path), server, preset })
     }
 }
 
 impl fmt::Display for PortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let server = if self.server { ",server" } else { "" };
-        write!(f, "{}:{}{server}", self.role.name(), self.path.display())
+        write!(f, "{}:{}", self.role.name(), self.path.display())?;
+        port_options::write(f, self.server, &self.preset)
     }
 }
 
@@ -132,7 +146,13 @@ mod tests {
 
     #[test]
     fn specifications_read_and_print_the_same() {
-        for text in ["vhost-user:/run/a", "vhost-user:/run/a,server", "virtio-user:b,server"] {
+        for text in [
+            "vhost-user:/run/a",
+            "vhost-user:/run/a,server",
+            "virtio-user:b,server",
+            "virtio-user:b,queues=4,queue_size=512,packed_vq=1,mrg_rxbuf=0,in_order=1",
+            "vhost-user:b,server,packed_vq=0,event_idx=0,indirect_desc=1",
+        ] {
             assert_eq!(text.parse::<PortSpec>().unwrap().to_string(), text);
         }
     }
@@ -148,6 +168,16 @@ mod tests {
             "net:/a",
             "vhost-user:/a,client",
             "virtio-user:/a,server,",
+            "vhost-user:/a,server,server",
+            "vhost-user:/a,queues=0",
+            "vhost-user:/a,queues=129",
+            "vhost-user:/a,queues=",
+            "vhost-user:/a,queues=2,queues=2",
+            "vhost-user:/a,queue_size=300",
+            "vhost-user:/a,queue_size=65536",
+            "vhost-user:/a,packed_vq=2",
+            "vhost-user:/a,packed_vq",
+            "vhost-user:/a,vectorized=1",
             &long,
         ] {
             let error = text.parse::<PortSpec>().unwrap_err().to_string();

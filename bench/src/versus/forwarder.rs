@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use barewire::ports::{PortMemory, PortSpec, Role as PortRole};
+use barewire::ports::{PortMemory, PortSpec, Preset, Role as PortRole};
 use netbuf::{BURST, Burst, Pool, PoolConfig, free_burst};
 use netdev::{Config, DropCause, Port, QueueCounters, QueueStats, RingFormat};
 use plat_linux::{Clock, Region};
@@ -108,6 +108,7 @@ impl Forwarder {
             role: if back_end { PortRole::BackEnd } else { PortRole::FrontEnd },
             path: self.socket.clone(),
             server: back_end,
+            preset: Preset::default(),
         };
         let device = spec.open(&mut memory)?;
         let packets = memory.take(shape.device_bytes()).map_err(|error| error.to_string())?;

@@ -22,6 +22,7 @@ mod frontend;
 mod mapping;
 pub mod message;
 mod monitor;
+mod preset;
 mod request;
 mod sigbus;
 mod try_lock;
@@ -31,6 +32,7 @@ pub use backend::VhostUserBackend;
 pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::{EventDoorbell, SharedMemory, VhostUserFrontend, VirtioUser, VirtioUserError};
 pub use monitor::Monitor;
+pub use preset::Preset;
 pub use violation::Violation;
 
 use netdev::MacAddress;

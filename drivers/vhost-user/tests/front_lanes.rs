@@ -12,7 +12,7 @@ use netbuf::{DeviceMemory, PoolConfig};
 use netdev::{Burst, Config, Device, Pool, Port, RingFormat, StartError, StartFailure};
 use support::{PATIENCE, frame, pool, socket_path};
 use user::{FORMATS, in_format, shared_by_pairs};
-use vhost_user::{VhostUserBackend, Violation, VirtioUser};
+use vhost_user::{Preset, VhostUserBackend, Violation, VirtioUser};
 
 const SHAPE: PoolConfig = PoolConfig { buffers: 1024, headroom: 128, room: 2048 };
 
@@ -211,4 +211,33 @@ fn a_device_comes_apart_once_and_before_it_runs() {
     // Whole it runs again, with more or fewer queues.
     let device = device.start(&pairs(1, RingFormat::Any), &pool).unwrap().stop();
     assert_eq!(device.start(&pairs(2, RingFormat::Any), &pool).unwrap().rx.len(), 2);
+}
+
+/// What a preset decides holds at each start, in both roles and in lanes, whatever the configuration says.
+#[test]
+fn presets_hold_at_each_start() {
+    let preset = Preset { pairs: Some(2), packed: Some(true), ..Preset::default() };
+    let path = socket_path("preset");
+    let back = VhostUserBackend::listen(&path).unwrap().with_preset(preset);
+    let (shared, rings, mut memory) = shared_by_pairs(3, SHAPE);
+    let user = VirtioUser::connect(&path, &[shared], rings).unwrap().with_preset(preset);
+    let memory = memory.pop().unwrap();
+    let pools = [pool(2048), Pool::new(memory, SHAPE).unwrap()];
+    let devices: [Box<dyn Device>; 2] = [Box::new(back), Box::new(user)];
+    for (mut device, pool) in devices.into_iter().zip(pools) {
+        for _ in 0..2 {
+            assert_eq!((device.info().rx_queues, device.info().tx_queues), (2, 2));
+            let three = device.start(&pairs(3, RingFormat::Any), &pool).map(drop).unwrap_err();
+            assert_eq!(three.reason, StartFailure::Queues { asked: 3, max: 2 });
+            let port = three.device.start(&pairs(2, RingFormat::Split), &pool).unwrap();
+            assert_eq!(port.info.ring_format, RingFormat::Packed);
+            device = port.stop();
+        }
+    }
+    let lanes = VhostUserBackend::listen(socket_path("preset-lanes")).unwrap();
+    let lane = Box::new(lanes.with_preset(preset)).split(2).unwrap().remove(1);
+    let port = lane.start(&Config::default(), &pool(512)).unwrap();
+    assert_eq!(port.info.ring_format, RingFormat::Packed);
+    let port = port.stop().start(&Config::default(), &pool(512)).unwrap();
+    assert_eq!(port.info.ring_format, RingFormat::Packed);
 }

@@ -3,7 +3,7 @@
 
 use crate::ours::Ours;
 use crate::path::Path;
-use barewire::ports::{PortSpec, Role};
+use barewire::ports::{PortSpec, Preset, Role};
 use bench::frames::frame;
 use bench::versus::side::Side;
 use bench::versus::testpmd::{Launch, Testpmd};
@@ -61,7 +61,8 @@ impl Rig {
     pub(crate) fn new(setup: &Setup) -> Self {
         let scratch = Scratch::new();
         let path = scratch.file("s").into();
-        let spec = PortSpec { role: setup.role, path, server: setup.listen };
+        let spec =
+            PortSpec { role: setup.role, path, server: setup.listen, preset: Preset::default() };
         let mut ours = Ours::start(&spec, |able| {
             let ring = (setup.role == Role::FrontEnd).then_some(setup.ring);
             Config { rx_ring: ring, tx_ring: ring, ..setup.path.config(able) }

@@ -87,7 +87,7 @@ fn duplicate_and_missing_options() {
 fn ports() {
     let long = format!("vhost-user:/{}", "x".repeat(107));
     for port in ["", "a", "vhost-user:", "tap:eth0", "vhost-user:/a,client", &long] {
-        run_refused(&["--port", port], 2, "accepted: vhost-user:PATH[,server]");
+        run_refused(&["--port", port], 2, "accepted: vhost-user:PATH[,OPTION]");
     }
     run_refused(&["--port", ONE], 1, "/nonexistent/directory/socket");
 }

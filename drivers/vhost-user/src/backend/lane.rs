@@ -8,17 +8,19 @@ use super::hub::Hub;
 use super::offer::Offer;
 use super::port::{Controls, Kind, Member, port};
 use super::{check, info};
+use crate::preset::Preset;
 
 /// A lane that is not running. The front end finds the back end once one of its lanes runs.
 pub(super) struct Lane {
     hub: Arc<Hub>,
     pair: u16,
     mac: MacAddress,
+    preset: Preset,
 }
 
 impl Lane {
-    pub(super) fn new(hub: Arc<Hub>, pair: u16, mac: MacAddress) -> Self {
-        Self { hub, pair, mac }
+    pub(super) fn new(hub: Arc<Hub>, pair: u16, mac: MacAddress, preset: Preset) -> Self {
+        Self { hub, pair, mac, preset }
     }
 }
 
@@ -28,6 +30,7 @@ impl Device for Lane {
     }
 
     fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
+        let config = &self.preset.over(config);
         let max_frame = match check(config, pool, 1) {
             Ok(max_frame) => max_frame,
             Err(reason) => return Err(StartError { device: self, reason }),
@@ -39,7 +42,7 @@ impl Device for Lane {
             );
             return Err(StartError { device: self, reason });
         };
-        let controls = Controls { mac: self.mac, kind: Kind::Lane };
+        let controls = Controls { mac: self.mac, preset: self.preset, kind: Kind::Lane };
         Ok(port(member, self.pair..self.pair + 1, controls, config, pool, max_frame))
     }
 

@@ -35,6 +35,7 @@ use self::offer::Offer;
 use self::port::{Controls, Kind, Member};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::monitor::Monitor;
+use crate::preset::Preset;
 
 /// What a front end's rings can be (virtio 1.2, 2.7). It chooses; a size in [`Config`] is checked, no more.
 const RINGS: RingLimits = RingLimits { min: 1, max: 1 << 15 };
@@ -49,6 +50,7 @@ pub struct VhostUserBackend {
     endpoint: Endpoint,
     mac: MacAddress,
     monitor: Monitor,
+    preset: Preset,
 }
 
 impl VhostUserBackend {
@@ -71,7 +73,7 @@ impl VhostUserBackend {
 
     fn new(endpoint: Endpoint) -> Self {
         let mac = crate::mac_of(endpoint.path());
-        Self { endpoint, mac, monitor: Monitor::default() }
+        Self { endpoint, mac, monitor: Monitor::default(), preset: Preset::default() }
     }
 
     /// Gives the port an address of its own; without, it has one made from the socket's path.
@@ -79,6 +81,18 @@ impl VhostUserBackend {
     pub fn with_mac(mut self, mac: MacAddress) -> Self {
         self.mac = mac;
         self
+    }
+
+    /// Decides something for each start, whatever the [`Config`] says.
+    #[must_use]
+    pub fn with_preset(mut self, preset: Preset) -> Self {
+        self.preset = preset;
+        self
+    }
+
+    /// Most pairs of queues.
+    fn pairs(&self) -> u16 {
+        self.preset.pairs.unwrap_or(QUEUE_PAIRS).min(QUEUE_PAIRS)
     }
 
     /// A view of the connections, for as long as one likes.
@@ -145,35 +159,37 @@ fn info(mac: MacAddress, pairs: u16) -> Info {
 
 impl Device for VhostUserBackend {
     fn info(&self) -> Info {
-        info(self.mac, QUEUE_PAIRS)
+        info(self.mac, self.pairs())
     }
 
     fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
-        let max_frame = match check(config, pool, QUEUE_PAIRS) {
+        let config = &self.preset.over(config);
+        let max_frame = match check(config, pool, self.pairs()) {
             Ok(max_frame) => max_frame,
             Err(reason) => return Err(StartError { device: self, reason }),
         };
-        let Self { endpoint, mac, monitor } = *self;
+        let Self { endpoint, mac, monitor, preset } = *self;
         let pairs = config.rx_queues;
         let hub = Arc::new(Hub::new(endpoint, pairs, monitor));
         let offer = Offer::new(pairs, max_frame, config);
         let Some(member) = Member::join(&hub, offer) else {
             unreachable!("the first member's offer is everybody's")
         };
-        let controls = Controls { mac, kind: Kind::Whole };
+        let controls = Controls { mac, preset, kind: Kind::Whole };
         Ok(port::port(member, 0..pairs, controls, config, pool, max_frame))
     }
 
     fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
-        let max = QUEUE_PAIRS;
+        let max = self.pairs();
         if pairs == 0 || pairs > max {
             let reason = StartFailure::Lanes { asked: pairs, max };
             return Err(StartError { device: self, reason });
         }
-        let Self { endpoint, mac, monitor } = *self;
+        let Self { endpoint, mac, monitor, preset } = *self;
         let hub = Arc::new(Hub::for_lanes(endpoint, pairs, monitor));
-        let lane =
-            |pair| Box::new(Lane::new(Arc::clone(&hub), pair, mac)) as Box<dyn Device + Send>;
+        let lane = |pair| {
+            Box::new(Lane::new(Arc::clone(&hub), pair, mac, preset)) as Box<dyn Device + Send>
+        };
         Ok((0..pairs).map(lane).collect())
     }
 }

@@ -13,6 +13,7 @@ use super::hub::{Hub, PATIENCE};
 use super::lane::Lane;
 use super::offer::Offer;
 use super::{VhostUserBackend, info};
+use crate::preset::Preset;
 
 /// A port's share in the hub, until it is stopped or dropped.
 pub(super) struct Member(Arc<Hub>);
@@ -145,6 +146,7 @@ fn spend(patience: &mut u32, cost: u32, hub: &Hub, ring: usize) {
 #[derive(Clone, Copy)]
 pub(super) struct Controls {
     pub(super) mac: MacAddress,
+    pub(super) preset: Preset,
     pub(super) kind: Kind,
 }
 
@@ -196,15 +198,15 @@ impl Control for Running {
         tx: Vec<Box<dyn TxQueue>>,
     ) -> Box<dyn Device> {
         drop((rx, tx));
-        let Self { member, first, control: Controls { mac, kind } } = *self;
+        let Self { member, first, control: Controls { mac, preset, kind } } = *self;
         let hub = Arc::clone(&member.0);
         drop(member);
         match kind {
-            Kind::Lane => Box::new(Lane::new(hub, first, mac)),
+            Kind::Lane => Box::new(Lane::new(hub, first, mac, preset)),
             Kind::Whole => {
                 let monitor = hub.monitor().clone();
                 match hub.take_endpoint() {
-                    Some(endpoint) => Box::new(VhostUserBackend { endpoint, mac, monitor }),
+                    Some(endpoint) => Box::new(VhostUserBackend { endpoint, mac, monitor, preset }),
                     None => {
                         unreachable!("the endpoint leaves with the controls, of which there is one")
                     }

@@ -11,6 +11,7 @@ use super::healer::{Healer, State};
 use super::line::PASSED_ON;
 use super::queues::{self, Afterwards};
 use super::{SharedLine, VhostUserFrontend};
+use crate::preset::Preset;
 
 /// Which pair of the connection, and what its driver has to work with.
 #[derive(Clone)]
@@ -19,6 +20,7 @@ pub(super) struct Place {
     pub(super) pair: usize,
     /// Bytes of memory that the rings can take.
     pub(super) ring_memory: usize,
+    pub(super) preset: Preset,
 }
 
 /// A lane that has not run.
@@ -68,7 +70,7 @@ impl Lane {
         pool: &Pool,
         pairs: u16,
     ) -> Result<(Info, Healer), (Self, StartFailure)> {
-        let config = Config { rx_queues: 1, tx_queues: 1, ..*config };
+        let config = Config { rx_queues: 1, tx_queues: 1, ..self.place.preset.over(config) };
         let ready = {
             let mut line = self.place.line.lock();
             line.poll();

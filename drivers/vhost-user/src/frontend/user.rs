@@ -23,6 +23,7 @@ use super::queues::{self, Afterwards};
 use super::{SharedLine, SharedMemory, VhostUserFrontend};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::monitor::Monitor;
+use crate::preset::Preset;
 
 /// Most pairs of queues: a message that brings a ring's descriptor has eight bits for the ring's number.
 const MAX_PAIRS: u16 = 128;
@@ -120,8 +121,9 @@ impl VirtioUser {
         let pairs = pairs.ok_or(VirtioUserError::Pairs(rings.len()))?;
         let line = SharedLine::new(Line::new(endpoint, memory, pairs)?);
         let lane = |(pair, rings): (usize, DeviceMemory)| {
-            let place = Place { line: line.clone(), pair, ring_memory: rings.len() };
-            let transport = VhostUserFrontend { line: line.clone(), pair };
+            let (line, ring_memory) = (line.clone(), rings.len());
+            let place = Place { line, pair, ring_memory, preset: Preset::default() };
+            let transport = VhostUserFrontend { line: place.line.clone(), pair };
             let driver = Box::new(VirtioNet::new(transport, rings)?);
             Ok(FreshLane { driver, place })
         };
@@ -143,17 +145,28 @@ impl VirtioUser {
         self
     }
 
+    /// Decides something for each start, whatever the [`Config`] says.
+    #[must_use]
+    pub fn with_preset(mut self, preset: Preset) -> Self {
+        let set = |place: &mut Place| place.preset = preset;
+        match &mut self.lanes {
+            Lanes::Fresh(lanes) => lanes.iter_mut().for_each(|lane| set(&mut lane.place)),
+            Lanes::Used(lanes) => lanes.iter_mut().for_each(|lane| set(&mut lane.place)),
+        }
+        self
+    }
+
     /// A view of the connections, for as long as one likes.
     pub fn monitor(&self) -> Monitor {
         self.line.lock().monitor.clone()
     }
 
     fn pairs(&self) -> u16 {
-        let pairs = match &self.lanes {
-            Lanes::Fresh(lanes) => lanes.len(),
-            Lanes::Used(lanes) => lanes.len(),
+        let (pairs, preset) = match &self.lanes {
+            Lanes::Fresh(lanes) => (lanes.len(), lanes[0].place.preset),
+            Lanes::Used(lanes) => (lanes.len(), lanes[0].place.preset),
         };
-        u16::try_from(pairs).unwrap_or(MAX_PAIRS)
+        u16::try_from(pairs).unwrap_or(MAX_PAIRS).min(preset.pairs.unwrap_or(MAX_PAIRS))
     }
 
     /// Tells the connection how many pairs are to be used.

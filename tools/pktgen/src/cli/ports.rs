@@ -13,7 +13,7 @@ use super::start::Started;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ports")]
 pub(crate) struct PortArgs {
-    /// A port: vhost-user:PATH[,server] (pktgen is the device), virtio-user:PATH[,server] (the driver) or
+    /// A port: vhost-user:PATH[,OPTION]... (pktgen is the device), virtio-user:PATH[,OPTION]... (the driver) or
     /// discard. The first is A, the second B; with one, frames are expected back on it
     #[arg(long = "port", value_name = "SPEC", required = true)]
     pub(crate) ports: Vec<AnyPort>,
