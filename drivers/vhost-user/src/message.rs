@@ -49,6 +49,8 @@ pub mod protocol {
     pub const MTU: u64 = 1 << 4;
     /// `GET_CONFIG` and `SET_CONFIG` reach the device's configuration space.
     pub const CONFIG: u64 = 1 << 9;
+    /// `RESET_DEVICE` resets the device.
+    pub const RESET_DEVICE: u64 = 1 << 13;
     /// Memory regions are added and removed one by one.
     pub const CONFIGURE_MEM_SLOTS: u64 = 1 << 15;
     /// `SET_STATUS` and `GET_STATUS` carry the virtio device status.
@@ -201,6 +203,18 @@ impl MemRegion {
             return None;
         }
         Some(bytes[8..].chunks_exact(Self::BYTES).map(Self::parse).collect())
+    }
+
+    /// The region of an `ADD_MEM_REG` or `REM_MEM_REG` payload: eight unused bytes stand before it.
+    pub fn parse_slot(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 8 + Self::BYTES).then(|| Self::parse(&bytes[8..]))
+    }
+
+    /// The payload of `ADD_MEM_REG` and `REM_MEM_REG`.
+    pub fn slot_bytes(self) -> Vec<u8> {
+        let mut bytes = Self::table_bytes(&[self]);
+        bytes[..8].fill(0);
+        bytes
     }
 
     /// The payload of `SET_MEM_TABLE`.

@@ -1,21 +1,26 @@
 //! The front end's memory: its regions mapped here, found by guest address and by the front end's address.
 //!
 //! Descriptors hold guest addresses, ring parts are named by user addresses; both ranges are checked for
-//! overflow and overlap when the table comes. A table is replaced as a whole; whoever still runs on the old
-//! one holds it, and it is unmapped when the last of them lets go.
+//! overflow and overlap when the table comes. A table is never changed: another one takes its place, which may share
+//! mappings with it; whoever still runs on the old one holds it, and a mapping ends when the last of them lets go.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use virtio::memory::{MemoryMap, Region};
 
 use crate::mapping::Mapping;
-use crate::message::{MemRegion, Request};
+use crate::message::{MAX_FDS, MemRegion, Request};
 use crate::violation::Violation;
 
-/// What `SET_MEM_TABLE` brought.
+/// Most regions of a table: as many as come in one message.
+pub(crate) const SLOTS: usize = MAX_FDS;
+
+/// What `SET_MEM_TABLE` brought, or `ADD_MEM_REG` one by one.
+#[derive(Default)]
 pub(crate) struct MemoryTable {
-    regions: Vec<(MemRegion, Mapping)>,
+    regions: Vec<(MemRegion, Arc<Mapping>)>,
 }
 
 impl MemoryTable {
@@ -34,12 +39,46 @@ impl MemoryTable {
             .iter()
             .zip(fds)
             .map(|(region, fd)| {
-                Ok((*region, Mapping::new(fd.as_fd(), region.mmap_offset, region.size)?))
+                let mapping = Mapping::new(fd.as_fd(), region.mmap_offset, region.size)?;
+                Ok((*region, Arc::new(mapping)))
             })
             .collect::<Result<Vec<_>, Violation>>()?;
         let table = Self { regions };
         table.map()?;
         Ok(table)
+    }
+
+    /// This table and one region more.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); or there are as many already as there can be.
+    pub(crate) fn with(&self, region: MemRegion, fd: &OwnedFd) -> Result<Self, Violation> {
+        if self.regions.len() >= SLOTS {
+            return Err(Violation::Value(Request::AddMemReg));
+        }
+        let mut regions: Vec<_> = self.regions.iter().map(|(region, _)| *region).collect();
+        regions.push(region);
+        check(&regions, |region| region.guest_address)?;
+        check(&regions, |region| region.user_address)?;
+        let mapping = Mapping::new(fd.as_fd(), region.mmap_offset, region.size)?;
+        let mut regions = self.regions.clone();
+        regions.push((region, Arc::new(mapping)));
+        let table = Self { regions };
+        table.map()?;
+        Ok(table)
+    }
+
+    /// This table without a region, which is named by its addresses and size.
+    ///
+    /// # Errors
+    /// There is no such region.
+    pub(crate) fn without(&self, region: MemRegion) -> Result<Self, Violation> {
+        let same =
+            |other: &MemRegion| MemRegion { mmap_offset: region.mmap_offset, ..*other } == region;
+        let mut regions = self.regions.clone();
+        regions.retain(|(other, _)| !same(other));
+        let one_less = regions.len() < self.regions.len();
+        if one_less { Ok(Self { regions }) } else { Err(Violation::Value(Request::RemMemReg)) }
     }
 
     /// The regions by guest address, for descriptors. To be used no longer than the table lives.

@@ -73,7 +73,12 @@ impl Offer {
                 | packed)
                 .bits()
                 | feature::PROTOCOL_FEATURES,
-            protocol: protocol::MQ | protocol::REPLY_ACK | protocol::MTU | protocol::STATUS,
+            protocol: protocol::MQ
+                | protocol::REPLY_ACK
+                | protocol::MTU
+                | protocol::STATUS
+                | protocol::RESET_DEVICE
+                | protocol::CONFIGURE_MEM_SLOTS,
             queue_pairs,
             max_frame,
             ring_format,

@@ -5,8 +5,8 @@
 //! Runs between bursts on whichever polling thread looks. The rings are not its own: each is under a lock, and is changed
 //! in one step.
 //!
-//! Not offered, hence refused: migration logs, in-flight records, configuration space, memory slots, requests
-//! to the front end, in-band notifications.
+//! Not offered, hence refused: migration logs, in-flight records, configuration space, requests to the front end,
+//! in-band notifications.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use virtio::features::Features;
 use virtio::ring::split::{DeviceOptions, RingSize};
 
 use super::live_ring::RingOptions;
-use super::memory_table::MemoryTable;
+use super::memory_table::{MemoryTable, SLOTS};
 use super::offer::Offer;
 use super::rings::Rings;
 use super::vring::Vring;
@@ -133,6 +133,9 @@ impl Session {
         let request = Request::from_code(code).ok_or(Violation::UnknownRequest(code))?;
         match request {
             Request::SetMemTable => return self.set_memory(&message, rings),
+            Request::AddMemReg | Request::RemMemReg => {
+                return self.set_slot(request, &message, rings);
+            }
             Request::SetVringKick | Request::SetVringCall | Request::SetVringErr => {
                 return self.set_event(request, message, rings);
             }
@@ -185,6 +188,17 @@ impl Session {
                 // RFC 791: every internet module handles 68 bytes.
                 let possible = (68..=0xffff).contains(&number()?);
                 if possible { Ok(Answer::Done) } else { Err(Violation::Value(request)) }
+            }
+            Request::ResetDevice => {
+                self.needs(protocol::RESET_DEVICE, request)?;
+                empty()?;
+                self.reset(rings);
+                Ok(Answer::Done)
+            }
+            Request::GetMaxMemSlots => {
+                self.needs(protocol::CONFIGURE_MEM_SLOTS, request)?;
+                empty()?;
+                Ok(Answer::Number(SLOTS as u64))
             }
             Request::SetStatus => {
                 self.needs(protocol::STATUS, request)?;
@@ -239,6 +253,45 @@ impl Session {
             self.resume(&mut ring)?;
         }
         Ok(Answer::Done)
+    }
+
+    /// A region comes or goes. A ring whose parts lie in one that has gone stands still until they are there again: front
+    /// ends take a region away and bring it back larger.
+    fn set_slot(
+        &mut self,
+        request: Request,
+        message: &Message,
+        rings: &Rings,
+    ) -> Result<Answer, Violation> {
+        self.needs(protocol::CONFIGURE_MEM_SLOTS, request)?;
+        let size = message.payload.len();
+        let region =
+            MemRegion::parse_slot(&message.payload).ok_or(Violation::Size { request, size })?;
+        let before = self.memory.take().unwrap_or_default();
+        let wrong_count = Violation::Descriptors { request, count: message.fds.len() };
+        let table = match (request, message.fds.as_slice()) {
+            (Request::AddMemReg, [fd]) => before.with(region, fd)?,
+            // (One may come with a removal, and means nothing.)
+            (Request::RemMemReg, [] | [_]) => before.without(region)?,
+            _ => return Err(wrong_count),
+        };
+        self.memory = Some(Arc::new(table));
+        for (_, mut ring) in rings.each() {
+            ring.pause();
+            match self.resume(&mut ring) {
+                Ok(_) | Err(Violation::RingAddress(_)) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// As on a fresh connection, but for what belongs to the protocol and for the rings' events.
+    fn reset(&mut self, rings: &Rings) {
+        rings.each().for_each(|(_, mut ring)| ring.reset());
+        self.features = None;
+        self.memory = None;
+        self.status = 0;
     }
 
     fn set_size(&mut self, state: VringState, rings: &Rings) -> Result<Answer, Violation> {

@@ -55,6 +55,12 @@ impl Vring {
         self.base.unwrap_or(0)
     }
 
+    /// `RESET_DEVICE`: stops the ring and forgets what was told of it, but for its events.
+    pub(crate) fn reset(&mut self) {
+        let (call, err) = (self.call.take(), self.err.take());
+        *self = Self { call, err, ..Self::default() };
+    }
+
     /// Stops processing; [`resume`](Self::resume) goes on where it was.
     pub(crate) fn pause(&mut self) {
         if let Some(live) = self.live.take() {
