@@ -133,7 +133,8 @@ fn open(cli: Cli) -> Result<Machine, Error> {
     }
     let failed = |error: &dyn fmt::Display| Error::Machine(error.to_string());
     let stop = StopFlag::install().map_err(|error| failed(&error))?;
-    let region = Region::new(MEMORY).map_err(|error| failed(&error))?;
+    let rings: usize = cli.ports.iter().map(PortSpec::ring_bytes).sum();
+    let region = Region::new(MEMORY + rings).map_err(|error| failed(&error))?;
     let mut memory = PortMemory::new(region);
     let mut devices = Vec::new();
     for (port, spec) in cli.ports.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use netbuf::CACHE_LINE;
 use netdev::Device;
 pub use vhost_user::Preset;
 use vhost_user::{VhostUserBackend, VhostUserFrontend, VirtioUser};
@@ -52,6 +53,27 @@ impl Role {
 }
 
 impl PortSpec {
+    /// Bytes of packet memory that [`open`](Self::open) takes, in whole cache lines: a driver's rings lie in it, a
+    /// device's in its peer's.
+    pub fn ring_bytes(&self) -> usize {
+        match self.role {
+            Role::BackEnd => 0,
+            Role::FrontEnd => usize::from(self.pairs()) * self.pair_bytes(),
+        }
+    }
+
+    /// Pairs of queues that a driver has memory for.
+    fn pairs(&self) -> u16 {
+        self.preset.pairs.unwrap_or(1)
+    }
+
+    /// Bytes of the rings of one pair of queues.
+    fn pair_bytes(&self) -> usize {
+        let most = self.preset.queue_size.unwrap_or(0).max(MAX_RING);
+        let bytes = VirtioNet::<VhostUserFrontend>::ring_bytes(most, most);
+        bytes.unwrap_or(0).next_multiple_of(CACHE_LINE)
+    }
+
     /// Makes the device. What it shares with its peer lies in `memory`.
     ///
     /// # Errors
@@ -65,11 +87,8 @@ impl PortSpec {
                 device(open(&self.path).map(|device| device.with_preset(preset)))
             }
             Role::FrontEnd => {
-                // Each pair that may be used takes memory.
-                let pairs = preset.pairs.unwrap_or(1);
-                let most = preset.queue_size.unwrap_or(0).max(MAX_RING);
-                let bytes = VirtioNet::<VhostUserFrontend>::ring_bytes(most, most).unwrap_or(0);
-                let rings = (0..pairs).map(|_| memory.take(bytes)).collect::<Result<_, _>>();
+                let bytes = self.pair_bytes();
+                let rings = (0..self.pairs()).map(|_| memory.take(bytes)).collect::<Result<_, _>>();
                 let rings = rings.map_err(|error| error.to_string())?;
                 let shared = [memory.shared()];
                 let open = if self.server { VirtioUser::listen } else { VirtioUser::connect };

@@ -45,8 +45,6 @@ const SAMPLE: u64 = 1024;
 /// Nanoseconds within which counters and time are read, and how often that is tried.
 const TOGETHER: u64 = 20_000;
 const TRIES: u32 = 50;
-/// Bytes that a driver's rings take at most: 1024 entries each way.
-const RINGS: usize = 256 << 10;
 
 /// What the polling thread shows to the other one.
 #[derive(Default)]
@@ -100,16 +98,16 @@ impl Forwarder {
         // A driver's packets wait in its rings, and as many again are in between; a back end copies.
         let buffers = if back_end { 1024 } else { 4 * usize::from(self.ring) };
         let shape = PoolConfig { buffers, ..PoolConfig::default() };
-        let bytes = shape.device_bytes() + RINGS;
-        let make =
-            if self.huge_pages { Region::with_huge_pages } else { Region::with_ordinary_pages };
-        let mut memory = PortMemory::new(make(bytes).map_err(|error| error.to_string())?);
         let spec = PortSpec {
             role: if back_end { PortRole::BackEnd } else { PortRole::FrontEnd },
             path: self.socket.clone(),
             server: back_end,
             preset: Preset::default(),
         };
+        let bytes = shape.device_bytes() + spec.ring_bytes();
+        let make =
+            if self.huge_pages { Region::with_huge_pages } else { Region::with_ordinary_pages };
+        let mut memory = PortMemory::new(make(bytes).map_err(|error| error.to_string())?);
         let device = spec.open(&mut memory)?;
         let packets = memory.take(shape.device_bytes()).map_err(|error| error.to_string())?;
         let pool = Pool::new(packets, shape).map_err(|error| error.to_string())?;

@@ -7,8 +7,6 @@ use plat_linux::Region;
 use std::collections::VecDeque;
 use std::thread;
 
-/// Bytes that a driver's rings take at most.
-const RINGS: usize = 256 << 10;
 const BUFFERS: usize = 4096;
 
 /// A started port, and the frames that it has received.
@@ -25,7 +23,7 @@ impl Ours {
     /// Opens the port and starts it as `configure` says, given what its rings can do.
     pub(crate) fn start(spec: &PortSpec, configure: impl Fn(RingFeatures) -> Config) -> Self {
         let shape = PoolConfig { buffers: BUFFERS, ..PoolConfig::default() };
-        let region = Region::with_ordinary_pages(shape.device_bytes() + RINGS).unwrap();
+        let region = Region::with_ordinary_pages(shape.device_bytes() + spec.ring_bytes()).unwrap();
         let mut memory = PortMemory::new(region);
         let device = spec.open(&mut memory).unwrap();
         let pool = Pool::new(memory.take(shape.device_bytes()).unwrap(), shape).unwrap();

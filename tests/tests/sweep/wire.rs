@@ -3,7 +3,7 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use barewire::ports::{PortMemory, PortSpec, Role};
+use barewire::ports::{PortMemory, PortSpec, Preset, Role};
 use end_to_end::scratch::Scratch;
 use netbuf::{Burst, Pool, PoolConfig};
 use netdev::{Config, Offloads, Port};
@@ -81,7 +81,12 @@ pub(crate) struct BackEnd {
 
 impl BackEnd {
     fn new(path: String, queues: u16, max_frame: u32) -> Self {
-        let spec = PortSpec { role: Role::BackEnd, path: path.into(), server: true };
+        let spec = PortSpec {
+            role: Role::BackEnd,
+            path: path.into(),
+            server: true,
+            preset: Preset::default(),
+        };
         let shape = PoolConfig { buffers: 4096, ..PoolConfig::default() };
         let region = Region::with_ordinary_pages(shape.device_bytes()).unwrap();
         let mut memory = PortMemory::new(region);

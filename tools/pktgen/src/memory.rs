@@ -14,8 +14,6 @@ const FEWEST: usize = 2048;
 const HEADROOM: u16 = 128;
 /// Bytes of a buffer for the frame, at least.
 const ROOM: u16 = 2048;
-/// Bytes that the rings of one port take at most: 1024 entries each way.
-const RINGS: usize = 128 << 10;
 
 /// What the pool for `options` looks like.
 pub(crate) fn pool_config(options: &Options) -> PoolConfig {
@@ -26,9 +24,9 @@ pub(crate) fn pool_config(options: &Options) -> PoolConfig {
     PoolConfig { buffers: options.buffers.clamp(FEWEST, affordable), ..one }
 }
 
-/// Memory for `pools` pools and the rings of `ports` ports, which their peers can map.
-pub(crate) fn share(config: PoolConfig, pools: usize, ports: usize) -> Result<PortMemory, Error> {
-    let region = Region::new(config.device_bytes() * pools + ports * pools * RINGS);
+/// Memory for `pools` pools and `rings` bytes of rings, which peers can map.
+pub(crate) fn share(config: PoolConfig, pools: usize, rings: usize) -> Result<PortMemory, Error> {
+    let region = Region::new(config.device_bytes() * pools + rings);
     region.map(PortMemory::new).map_err(|error| Error::Memory(error.to_string()))
 }
 

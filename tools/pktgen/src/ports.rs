@@ -49,6 +49,14 @@ impl fmt::Display for AnyPort {
 }
 
 impl AnyPort {
+    /// Bytes of packet memory that its rings take.
+    fn ring_bytes(&self) -> usize {
+        match self {
+            Self::Port(spec) => spec.ring_bytes(),
+            Self::Discard => 0,
+        }
+    }
+
     fn open(&self, memory: &mut PortMemory) -> Result<Box<dyn Device>, String> {
         match self {
             Self::Port(spec) => spec.open(memory),
@@ -65,8 +73,7 @@ pub(crate) type PoolMemory = (Vec<DeviceMemory>, PoolConfig);
 
 /// Opens the ports and makes the packet memory that they share.
 pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Pool), Error> {
-    let config = memory::pool_config(options);
-    let mut memory = memory::share(config, 1, specs.len())?;
+    let (mut memory, config) = prepare(specs, options, 1)?;
     let devices = devices(specs, &mut memory)?;
     Ok((devices, memory::pool(&mut memory, config)?))
 }
@@ -77,24 +84,25 @@ pub(crate) fn open_for(
     options: &Options,
     pools: usize,
 ) -> Result<(Devices, PoolMemory), Error> {
-    let (mut memory, config) = prepare(specs.len(), options, pools)?;
+    let (mut memory, config) = prepare(specs, options, pools)?;
     let devices = devices(specs, &mut memory)?;
     Ok((devices, memory::pieces(&mut memory, config, pools)?))
 }
 
 /// Memory for so many pools, where the ports are somebody else's.
 pub(crate) fn memory_for(options: &Options, pools: usize) -> Result<PoolMemory, Error> {
-    let (mut memory, config) = prepare(0, options, pools)?;
+    let (mut memory, config) = prepare(&[], options, pools)?;
     memory::pieces(&mut memory, config, pools)
 }
 
 fn prepare(
-    ports: usize,
+    specs: &[AnyPort],
     options: &Options,
     pools: usize,
 ) -> Result<(PortMemory, PoolConfig), Error> {
     let config = memory::pool_config(options);
-    Ok((memory::share(config, pools, ports)?, config))
+    let rings = specs.iter().map(AnyPort::ring_bytes).sum();
+    Ok((memory::share(config, pools, rings)?, config))
 }
 
 fn devices(specs: &[AnyPort], memory: &mut PortMemory) -> Result<Devices, Error> {
@@ -113,8 +121,7 @@ fn devices(specs: &[AnyPort], memory: &mut PortMemory) -> Result<Devices, Error>
 /// # Errors
 /// It cannot be opened, or there is no memory.
 pub fn probe(spec: &AnyPort) -> Result<Info, Error> {
-    let config = memory::pool_config(&Options::default());
-    let mut memory = memory::share(config, 1, 1)?;
+    let (mut memory, _) = prepare(std::slice::from_ref(spec), &Options::default(), 1)?;
     let opened = spec.open(&mut memory);
     opened
         .map(|device| device.info())
