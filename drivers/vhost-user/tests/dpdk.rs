@@ -11,10 +11,10 @@ use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use netbuf::PoolConfig;
-use netdev::{Burst, Config, Device, Pool, Port, RingFormat};
+use netdev::{Burst, Config, Device, Pool, Port, RingFeatures, RingFormat};
 use support::{frame, pool, socket_path};
 use user::{FORMATS, User, in_format, shared_by_pairs};
-use vhost_user::{VhostUserBackend, VirtioUser};
+use vhost_user::{Preset, VhostUserBackend, VirtioUser};
 
 /// testpmd needs a second or two to start, more on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -317,5 +317,72 @@ fn our_front_end_has_two_pairs() {
                 });
             }
         });
+    }
+}
+
+/// As `queues=2` says it on a command line.
+const TWO_PAIRS: Preset = Preset {
+    pairs: Some(2),
+    queue_size: None,
+    packed: None,
+    on: RingFeatures::empty(),
+    off: RingFeatures::empty(),
+};
+
+fn two_queues(format: RingFormat) -> Config {
+    Config { rx_queues: 2, tx_queues: 2, ..in_format(format) }
+}
+
+/// testpmd listens, appears, is killed, and appears again; each time both pairs carry frames.
+fn two_pairs_come_and_go(port: &mut Port, pool: &Pool, path: &Path, device: &str) {
+    for _ in 0..2 {
+        let before = [0, 1].map(|queue| port.rx[queue].stats().packets);
+        let testpmd = Testpmd::with_queues(device, 2);
+        for queue in [0, 1, 0, 1] {
+            echo(port, queue, pool, 2000);
+        }
+        let after = [0, 1].map(|queue| port.rx[queue].stats().packets);
+        let both = before.iter().zip(after).all(|(before, after)| after - before >= 4000);
+        assert!(both, "{before:?}, then {after:?}");
+        drop(testpmd);
+        await_loss(port);
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[test]
+fn our_back_end_with_two_pairs_connects_to_virtio_user() {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for format in FORMATS {
+        let (path, pool) = (socket_path("dpdk-m"), pool(4096));
+        let device = VhostUserBackend::connect(&path).unwrap().with_preset(TWO_PAIRS);
+        let mut port = Box::new(device).start(&two_queues(format), &pool).unwrap();
+        let device = format!("{},server=1", two_pairs(&path, format));
+        two_pairs_come_and_go(&mut port, &pool, &path, &device);
+        drop(port.stop());
+        assert_eq!(pool.available(), 4096);
+    }
+}
+
+#[test]
+fn our_front_end_with_two_pairs_connects_to_vhost() {
+    if !installed() {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for format in FORMATS {
+        let (path, shape) = (socket_path("dpdk-n"), PoolConfig::default());
+        let (shared, rings, mut memory) = shared_by_pairs(2, shape);
+        let device = VirtioUser::connect(&path, &[shared], rings).unwrap().with_preset(TWO_PAIRS);
+        let pool = Pool::new(memory.pop().unwrap(), shape).unwrap();
+        let available = pool.available();
+        let mut port = Box::new(device).start(&two_queues(format), &pool).unwrap();
+        let vhost = format!("net_vhost0,iface={},queues=2", path.display());
+        two_pairs_come_and_go(&mut port, &pool, &path, &vhost);
+        drop(port.stop());
+        assert_eq!(pool.available(), available);
     }
 }
