@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Device, MacAddress, RxQueue, TxQueue};
+use crate::{Device, MacAddress, QueueMut, RingFeatures, RxQueue, StartFailure, TxQueue};
 
 /// The state of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +127,27 @@ pub trait Control {
     fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
         let _ = rss;
         Err(Unsupported("spreading by a hash"))
+    }
+
+    /// Resets one queue and starts it again with so many `entries` (`None`: as many as it has), while the others go on.
+    /// `queue` is what [`Port`](crate::Port) has under `number`. Every buffer that the device held of it is back in the pool
+    /// when this returns, and the queue's counters go on; frames that were not taken out of it, and packets that were not
+    /// sent yet, are lost. At most the entries that the port was started with are possible.
+    ///
+    /// What a queue [that is broken](RxQueue::is_broken) needs: [`Port::heal`](crate::Port::heal).
+    ///
+    /// # Errors
+    /// [`StartFailure::RingFeatures`] where [`RingFeatures::RING_RESET`] is not in force, and what else is wrong with the
+    /// request: nothing was changed. [`StartFailure::Device`] where the device does not do it: then the queue either goes
+    /// on, or stands still until the port is restarted, and its buffers with it.
+    fn reset_queue(
+        &mut self,
+        number: u16,
+        queue: QueueMut<'_>,
+        entries: Option<u16>,
+    ) -> Result<(), StartFailure> {
+        let _ = (number, queue, entries);
+        Err(StartFailure::RingFeatures(RingFeatures::RING_RESET))
     }
 
     /// Stops the device and takes back what it was started with; called by [`Port::stop`](crate::Port::stop).

@@ -6,7 +6,7 @@ use core::fmt;
 
 use netbuf::Pool;
 
-use crate::{Config, Control, Info, RxQueue, StartError, TxQueue};
+use crate::{Config, Control, Info, QueueMut, RxQueue, StartError, StartFailure, TxQueue};
 
 /// A network device that is not running.
 pub trait Device {
@@ -49,6 +49,27 @@ impl Port {
     /// the device has not taken yet are lost.
     pub fn stop(self) -> Box<dyn Device> {
         self.control.stop(self.rx, self.tx)
+    }
+
+    /// Resets those queues that their peer has broken, each by itself while the others go on; how many.
+    ///
+    /// # Errors
+    /// As [`Control::reset_queue`], of the first that cannot be reset: [`restart`](Self::restart) helps.
+    pub fn heal(&mut self) -> Result<usize, StartFailure> {
+        let mut healed = 0;
+        for (queue, rx) in (0..).zip(&mut self.rx) {
+            if rx.is_broken() {
+                self.control.reset_queue(queue, QueueMut::Rx(rx), None)?;
+                healed += 1;
+            }
+        }
+        for (queue, tx) in (0..).zip(&mut self.tx) {
+            if tx.is_broken() {
+                self.control.reset_queue(queue, QueueMut::Tx(tx), None)?;
+                healed += 1;
+            }
+        }
+        Ok(healed)
     }
 
     /// Stops the device and starts it again, with this or another configuration: what a device needs that

@@ -12,8 +12,8 @@ use core::cell::Cell;
 use netbuf::Pool;
 
 use crate::{
-    Config, Control, Device, Info, Link, MacAddress, Port, Rss, RxQueue, StartError, TxQueue,
-    Unsupported,
+    Config, Control, Device, Info, Link, MacAddress, Port, QueueMut, Rss, RxQueue, StartError,
+    StartFailure, TxQueue, Unsupported,
 };
 
 /// What tells a wrapper the time: nanoseconds, cycles or a test's own count. Called once per burst.
@@ -132,6 +132,16 @@ impl<L: Layer> Control for LayeredControl<L> {
 
     fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
         self.inner.set_all_multicast(on)
+    }
+
+    /// The wrapper stays: the driver exchanges what it is [wrapped](RxQueue::wrapped) around.
+    fn reset_queue(
+        &mut self,
+        number: u16,
+        queue: QueueMut<'_>,
+        entries: Option<u16>,
+    ) -> Result<(), StartFailure> {
+        self.inner.reset_queue(number, queue, entries)
     }
 
     /// The wrapped queues go to the inner control as they are: a driver sees queues as trait objects, so all

@@ -41,5 +41,5 @@ pub use info::{Info, Offloads, RingFeatures, RingFormat, RingLimits};
 pub use layer::{TimeSource, call_counter};
 pub use mac::{MacAddress, ParseMacError};
 pub use netbuf::{BURST, Burst, Netbuf, Pool};
-pub use queue::{Armed, RxQueue, TxQueue, WakeSource};
+pub use queue::{Armed, QueueMut, RxQueue, TxQueue, WakeSource};
 pub use tap::Direction;

@@ -1,5 +1,6 @@
 //! The packet path: two traits, one call per burst.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use netbuf::Burst;
@@ -45,6 +46,17 @@ pub trait RxQueue {
         let _ = each;
     }
 
+    /// Whether the peer has put the ring out of order beyond repair ([`RingBroken`](crate::DropCause::RingBroken)):
+    /// [`Control::reset_queue`](crate::Control::reset_queue) helps, or a restart of the port.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
+    /// Of a wrapper: the queue inside, so that a driver can put another one in its place.
+    fn wrapped(&mut self) -> Option<&mut Box<dyn RxQueue>> {
+        None
+    }
+
     /// The live counters: written by the polling core, readable from any.
     fn counters(&self) -> &Arc<QueueCounters>;
 
@@ -64,6 +76,16 @@ pub trait TxQueue {
     /// lazily: call with an empty burst to reclaim without sending.
     fn tx_burst(&mut self, packets: &mut Burst) -> usize;
 
+    /// As [`RxQueue::is_broken`].
+    fn is_broken(&self) -> bool {
+        false
+    }
+
+    /// As [`RxQueue::wrapped`].
+    fn wrapped(&mut self) -> Option<&mut Box<dyn TxQueue>> {
+        None
+    }
+
     /// The live counters: written by the polling core, readable from any.
     fn counters(&self) -> &Arc<QueueCounters>;
 
@@ -71,4 +93,12 @@ pub trait TxQueue {
     fn stats(&self) -> QueueStats {
         self.counters().snapshot()
     }
+}
+
+/// One queue of a port, to be changed as a whole.
+pub enum QueueMut<'a> {
+    /// A receive queue.
+    Rx(&'a mut Box<dyn RxQueue>),
+    /// A transmit queue.
+    Tx(&'a mut Box<dyn TxQueue>),
 }

@@ -142,6 +142,14 @@ impl RxQueue for TapRx {
         self.inner.wake_sources(each);
     }
 
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn RxQueue>> {
+        Some(&mut self.inner)
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         self.inner.counters()
     }
@@ -185,6 +193,14 @@ impl TxQueue for TapTx {
             self.outlet.show(frames.filter(|frame| !frame.is_empty()));
         }
         taken
+    }
+
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn TxQueue>> {
+        Some(&mut self.inner)
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

@@ -153,6 +153,14 @@ impl RxQueue for TraceRx {
         self.inner.wake_sources(each);
     }
 
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn RxQueue>> {
+        Some(&mut self.inner)
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         self.inner.counters()
     }
@@ -173,6 +181,14 @@ impl TxQueue for TraceTx {
             self.pen.note(lengths.len(), taken, bytes);
         }
         taken
+    }
+
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn TxQueue>> {
+        Some(&mut self.inner)
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

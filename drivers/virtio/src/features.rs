@@ -6,6 +6,7 @@ mod negotiation;
 use bitflags::bitflags;
 use netdev::{Offloads, RingFeatures};
 
+pub(crate) use negotiation::ring_size;
 pub use negotiation::{Limits, Negotiated, Offer, negotiate};
 
 use crate::ring::RingOptions;
@@ -154,7 +155,9 @@ const HARMLESS: Features = Features::VERSION_1
     .union(Features::STATUS)
     .union(Features::EVENT_IDX)
     // Device addresses equal pointers, on every platform that Barewire runs on.
-    .union(Features::ACCESS_PLATFORM);
+    .union(Features::ACCESS_PLATFORM)
+    // Where the transport has no register for it, it is not offered either.
+    .union(Features::RING_RESET);
 
 /// Bits that are accepted where something asks for them: they cost a driver something that serves those only who want
 /// what they bring. (Under IN_ORDER a device may finish many entries with one completion, and buffers are then taken

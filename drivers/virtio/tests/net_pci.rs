@@ -227,3 +227,59 @@ fn notify_multiplier_odd_or_huge() {
         assert!(device.doorbell(0, false).is_ok());
     }
 }
+
+/// Reads a register of the common structure.
+fn common<T>(space: &Space, offset: u32) -> T {
+    // SAFETY: inside the BAR, which is heap memory that is never freed; a number.
+    unsafe { space.register(COMMON + offset).cast::<T>().read_volatile() }
+}
+
+#[test]
+fn features_and_queues_are_written_where_they_belong() {
+    let mut space = Space::new();
+    let mut device = space.open();
+    // SAFETY: inside the BAR.
+    unsafe { space.register(COMMON + 4).cast::<u32>().write_volatile(0x1234_5678) };
+    assert_eq!(device.read_device_features(), 0x1234_5678_1234_5678);
+    device.write_driver_features(0xfedc_ba98_0000_0001);
+    assert_eq!((common::<u32>(&space, 8), common::<u32>(&space, 12)), (1, 0xfedc_ba98));
+    device.queue_set(3, 256, 0x1_0000_2000, 0x3_0000_4000, 0x5_0000_6000);
+    assert_eq!((common::<u16>(&space, 22), common::<u16>(&space, 24)), (3, 256));
+    assert_eq!(common::<[u64; 3]>(&space, 32), [0x1_0000_2000, 0x3_0000_4000, 0x5_0000_6000]);
+    assert_eq!(common::<u16>(&space, 28), 1, "enabled");
+    assert!(device.queue_used(3));
+    assert_eq!(device.max_queue_size(3), 256);
+}
+
+#[test]
+fn a_queue_is_reset_where_the_structure_has_a_register_for_it() {
+    let mut short = Space::new();
+    let mut device = short.open();
+    assert!(!device.resets_queues() && !device.reset_queue(1));
+    assert_eq!(common::<u16>(&short, 58), 0, "not touched");
+
+    let mut space = Space::changed(|space| space.words[0x40 / 4 + 3] = 60);
+    let mut device = space.open();
+    assert!(device.resets_queues());
+    device.queue_set(1, 256, 0, 0, 0);
+    // A device that never says that it is done.
+    assert!(!device.reset_queue(1));
+    assert_eq!((common::<u16>(&space, 22), common::<u16>(&space, 58)), (1, 1));
+    // One that takes a while.
+    let registers = space.clone();
+    // SAFETY: inside the BAR.
+    unsafe { space.register(COMMON + 58).write_volatile(0) };
+    let finishes = std::thread::spawn(move || {
+        while common::<u16>(&registers, 58) == 0 {
+            std::hint::spin_loop();
+        }
+        // SAFETY: inside the BAR.
+        unsafe {
+            registers.register(COMMON + 28).write_volatile(0);
+            registers.register(COMMON + 58).write_volatile(0);
+        }
+    });
+    while !device.reset_queue(1) {}
+    finishes.join().unwrap();
+    assert!(!device.queue_used(1));
+}

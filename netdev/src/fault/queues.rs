@@ -82,6 +82,14 @@ impl RxQueue for FaultRx {
         self.inner.wake_sources(each);
     }
 
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn RxQueue>> {
+        Some(&mut self.inner)
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         &self.ledger.own
     }
@@ -130,6 +138,14 @@ impl TxQueue for FaultTx {
         self.ledger.injected(lost);
         self.flush();
         taken
+    }
+
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn TxQueue>> {
+        Some(&mut self.inner)
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

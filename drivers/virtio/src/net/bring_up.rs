@@ -10,14 +10,10 @@ use super::VirtioNet;
 use super::config_space::read_offer;
 use super::control_queue::{Command, ControlQueue};
 use super::hash::{HashReceiver, HashSender};
-use super::queues::Queues;
-use super::running::Running;
+use super::queues::{Queues, Setup};
+use super::running::Live;
 use crate::features::{Limits, Negotiated, negotiate};
-use crate::transport::{DeviceStatus, Doorbell, DoorbellTransport, Transport};
-
-/// How often the status is read while a device resets. Devices of a virtual machine answer at once; a second
-/// or so passes over a bus.
-const RESET_READS: usize = 1_000_000;
+use crate::transport::{DeviceStatus, Doorbell, DoorbellTransport, Transport, reset_ends};
 
 /// What a start made.
 pub(super) struct Started<D> {
@@ -25,20 +21,20 @@ pub(super) struct Started<D> {
     pub(super) tx: Vec<Box<dyn TxQueue>>,
     pub(super) control: Option<ControlQueue<D>>,
     pub(super) negotiated: Negotiated,
-    pub(super) running: Running,
+    pub(super) setup: Setup,
+    /// Of each queue, by its number.
+    pub(super) live: Vec<Live>,
 }
 
 /// Resets the device. `Err` where it does not confirm: it may still access memory.
 #[inline(never)]
 pub(super) fn reset<T: Transport>(transport: &mut T) -> Result<(), StartFailure> {
     transport.set_status(DeviceStatus::empty());
-    for _ in 0..RESET_READS {
-        if transport.get_status().is_empty() {
-            return Ok(());
-        }
-        core::hint::spin_loop();
+    if reset_ends(|| !transport.get_status().is_empty()) {
+        Ok(())
+    } else {
+        Err(StartFailure::Device("it does not reset"))
     }
-    Err(StartFailure::Device("it does not reset"))
 }
 
 /// Resets the device and tells it that a driver is there: features and configuration can be read.
@@ -60,12 +56,15 @@ pub(super) fn give_up<T: Transport>(transport: &mut T) {
 /// Ends a run: the device is reset, and its queues' buffers can go home when they are dropped. A device that does not
 /// confirm may still write to the buffers that it was given: they are then lost.
 #[inline(never)]
-pub(super) fn end<T: Transport>(transport: &mut T, running: &Running) {
-    if reset(transport).is_ok() {
-        // SAFETY: the device has just confirmed its reset.
-        unsafe { running.reset() };
-    } else {
-        running.lost();
+pub(super) fn end<T: Transport>(transport: &mut T, live: &[Live]) {
+    let confirmed = reset(transport).is_ok();
+    for Live { running, .. } in live {
+        if confirmed {
+            // SAFETY: the device has just confirmed its reset.
+            unsafe { running.reset() };
+        } else {
+            running.lost();
+        }
     }
 }
 
@@ -85,12 +84,13 @@ pub(super) fn start<T: DoorbellTransport>(
         return Err(StartFailure::PoolTooSmall { needed, available });
     }
     agree(&mut device.transport, &negotiated)?;
-    let (rx, tx, running) = (Vec::new(), Vec::new(), Running::new());
-    let mut started = Started { rx, tx, control: None, negotiated, running };
-    match run(device, config, pool, &mut started) {
+    let setup = Setup::new(&negotiated, config.port, pool);
+    let (rx, tx, live) = (Vec::new(), Vec::new(), Vec::new());
+    let mut started = Started { rx, tx, control: None, negotiated, setup, live };
+    match run(device, &mut started) {
         Ok(()) => Ok(started),
         Err(reason) => {
-            end(&mut device.transport, &started.running);
+            end(&mut device.transport, &started.live);
             Err(reason)
         }
     }
@@ -99,22 +99,19 @@ pub(super) fn start<T: DoorbellTransport>(
 /// Sets the queues up and lets the device run.
 fn run<T: DoorbellTransport>(
     device: &mut VirtioNet<T>,
-    config: &Config,
-    pool: &Pool,
     started: &mut Started<T::Doorbell>,
 ) -> Result<(), StartFailure> {
     let VirtioNet { transport, memory, .. } = device;
     let bytes = started.negotiated.ring_bytes().ok_or(StartFailure::NoMemory)?;
     let memory = memory.at_least(bytes).ok_or(StartFailure::NoMemory)?;
-    let (negotiated, running) = (&started.negotiated, &started.running);
+    let Started { negotiated, setup, live, .. } = started;
     // SAFETY: the device was reset, so it knows of no ring; the rings of an earlier start ended with it (see
     // `Running`), or it would not have been given back.
-    let mut queues =
-        unsafe { Queues::new(transport, memory, negotiated, running, config.port, pool) };
+    let mut queues = unsafe { Queues::new(transport, (memory, 0), negotiated, setup, live) };
     let pairs = negotiated.rx_queues;
     for pair in 0..pairs {
-        let rx = T::Doorbell::receive_queue(&mut queues, 2 * pair)?;
-        let tx = T::Doorbell::transmit_queue(&mut queues, 2 * pair + 1)?;
+        let rx = T::Doorbell::receive_queue(&mut queues, 2 * pair, negotiated.rx_ring)?;
+        let tx = T::Doorbell::transmit_queue(&mut queues, 2 * pair + 1, negotiated.tx_ring)?;
         let hash = negotiated.hash_bytes() > 0;
         started.rx.push(if hash { HashReceiver::boxed(rx) } else { rx });
         started.tx.push(if hash { HashSender::boxed(tx) } else { tx });
@@ -132,7 +129,7 @@ fn run<T: DoorbellTransport>(
     }
     // (The device may use every pair, its transmit queue included: that stays behind.)
     started.tx.truncate(negotiated.tx_queues.into());
-    started.running.started();
+    started.live.iter().for_each(|queue| queue.running.started());
     Ok(())
 }
 

@@ -36,7 +36,11 @@ const TX: u16 = 1;
 
 /// Reads what the device offers. Its status must at least be `DRIVER`.
 pub(super) fn read_offer<T: DoorbellTransport>(transport: &mut T) -> Result<Offer, StartFailure> {
-    let features = Features::from_bits_retain(transport.read_device_features());
+    let mut features = Features::from_bits_retain(transport.read_device_features());
+    features.set(
+        Features::RING_RESET,
+        features.contains(Features::RING_RESET) && transport.resets_queues(),
+    );
     let several = features.consistent().has_pairs();
     let (mac, mtu, pairs) = stable(transport, |transport| {
         let mac = features.contains(Features::MAC).then(|| read_mac(transport)).transpose()?;

@@ -5,13 +5,16 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use netdev::{Control, Device, Link, MacAddress, Rss, RxQueue, TxQueue, Unsupported};
+use netdev::{
+    Control, Device, Link, MacAddress, QueueMut, Rss, RxQueue, StartFailure, TxQueue, Unsupported,
+};
 
 use super::VirtioNet;
 use super::bring_up::end;
 use super::config_space::{read_link, read_rss_limits};
 use super::control_queue::{Command, ControlQueue};
-use super::running::Running;
+use super::queues::Setup;
+use super::running::Live;
 use crate::features::{Features, Negotiated};
 use crate::transport::{DeviceStatus, DoorbellTransport};
 
@@ -22,7 +25,9 @@ const MOST_ADDRESSES: usize = 64;
 pub(super) struct NetControl<T: DoorbellTransport> {
     pub(super) device: VirtioNet<T>,
     pub(super) negotiated: Negotiated,
-    pub(super) running: Running,
+    pub(super) setup: Setup,
+    /// Of each queue, by its number.
+    pub(super) live: Vec<Live>,
     /// There if it was negotiated.
     pub(super) queue: Option<ControlQueue<T::Doorbell>>,
     pub(super) mac: MacAddress,
@@ -163,6 +168,15 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
         done(ran, "spreading or hashing with this key, table and queues")
     }
 
+    fn reset_queue(
+        &mut self,
+        number: u16,
+        queue: QueueMut<'_>,
+        entries: Option<u16>,
+    ) -> Result<(), StartFailure> {
+        self.remake(number, queue, entries)
+    }
+
     /// Resets the device. A device that does not confirm may still write to the buffers that it was given:
     /// they are then lost, and a further start will fail for the same reason.
     fn stop(
@@ -170,7 +184,7 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
         rx: Vec<Box<dyn RxQueue>>,
         tx: Vec<Box<dyn TxQueue>>,
     ) -> Box<dyn Device> {
-        end(&mut self.device.transport, &self.running);
+        end(&mut self.device.transport, &self.live);
         drop((rx, tx));
         Box::new(self.device)
     }

@@ -125,7 +125,7 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
 
     fn start(mut self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
         match bring_up::start(&mut self, config, pool) {
-            Ok(Started { rx, tx, control, negotiated, running }) => {
+            Ok(Started { rx, tx, control, negotiated, setup, live }) => {
                 let mut info = self.info();
                 info.max_frame = negotiated.max_frame.into();
                 info.headroom += negotiated.hash_bytes();
@@ -138,8 +138,8 @@ impl<T: DoorbellTransport + 'static> Device for VirtioNet<T> {
                 info.tx_ring.min = negotiated.tx_ring;
                 info.rx_queues = negotiated.rx_queues;
                 info.tx_queues = negotiated.tx_queues;
-                let (device, mac) = (*self, info.mac);
-                let control = NetControl { device, negotiated, running, queue: control, mac };
+                let (device, mac, queue) = (*self, info.mac, control);
+                let control = NetControl { device, negotiated, setup, live, queue, mac };
                 Ok(Port { info, rx, tx, control: Box::new(control) })
             }
             Err(reason) => {

@@ -113,6 +113,14 @@ impl RxQueue for HashReceiver {
         self.inner.wake_sources(each);
     }
 
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn RxQueue>> {
+        Some(&mut self.inner)
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
         &self.follower.counters
     }
@@ -157,6 +165,14 @@ impl TxQueue for HashSender {
         }
         self.follower.follow(self.inner.counters());
         before - packets.len()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.inner.is_broken()
+    }
+
+    fn wrapped(&mut self) -> Option<&mut Box<dyn TxQueue>> {
+        Some(&mut self.inner)
     }
 
     fn counters(&self) -> &Arc<QueueCounters> {

@@ -8,7 +8,8 @@
 //! Pairs of queues over split or packed rings, polled. The ring's format and the header are types, chosen at start in
 //! `queues.rs`; the queues know neither the transport nor its registers.
 //!
-//! Deliberately absent: switching offloads while the device runs, resets of one ring (`RING_RESET`), and interrupts but for [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
+//! Deliberately absent: switching offloads while the device runs, and interrupts but for [`netdev::RxQueue::arm`] where
+//! the transport can wake a sleeper.
 
 mod bring_up;
 mod config_space;
@@ -18,6 +19,7 @@ mod device;
 mod hash;
 mod header;
 mod queues;
+mod reset;
 mod ring_memory;
 mod running;
 mod rx;

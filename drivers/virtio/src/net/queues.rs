@@ -7,12 +7,13 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use netbuf::{DeviceMemory, Pool};
 use netdev::{QueueCounters, RingFormat, RxQueue, StartFailure, TxQueue, WakeSource};
 
 use super::control_queue::ControlQueue;
-use super::running::Running;
+use super::running::{Live, Running};
 use super::rx::Receiver;
 use super::tx::Sender;
 use super::{PlainHeader, SpeakingHeader};
@@ -64,9 +65,37 @@ pub struct Queues<'a, D> {
     memory: &'a DeviceMemory,
     used: usize,
     negotiated: &'a Negotiated,
-    running: &'a Running,
-    receive: ReceiveSetup,
+    setup: &'a Setup,
+    /// Of each queue, by its number.
+    live: &'a mut Vec<Live>,
+    /// Those of the next queue; then others.
+    pub(super) counters: Arc<QueueCounters>,
+}
+
+/// What rings are made with.
+pub(super) struct Setup {
+    pub(super) receive: ReceiveSetup,
     transmit: TransmitSetup,
+}
+
+impl Setup {
+    #[inline(never)]
+    pub(super) fn new(negotiated: &Negotiated, port: u16, pool: &Pool) -> Self {
+        let (options, max_frame) = (negotiated.ring_options(), negotiated.max_ring_frame());
+        Self {
+            receive: ReceiveSetup { options, pool: *pool, port, max_frame },
+            transmit: TransmitSetup { options, home: *pool, max_frame },
+        }
+    }
+}
+
+/// What a queue has besides its ring.
+pub(super) struct Own<D> {
+    pub(super) doorbell: D,
+    /// Its number.
+    pub(super) queue: u16,
+    pub(super) counters: Arc<QueueCounters>,
+    pub(super) running: Running,
 }
 
 /// A queue whose ring is to be made. (All that can fail comes before the ring, so that nothing is to be undone.)
@@ -79,31 +108,28 @@ struct Place<D> {
 }
 
 impl<'a, D: Doorbell + 'static> Queues<'a, D> {
+    /// The first queue will lie in `memory` from byte `used` on, further ones behind it.
+    ///
     /// # Safety
-    /// Neither the device nor an earlier start may use `memory` any more.
+    /// Neither the device nor any other ring may use what the queues will take of `memory` any more.
+    #[inline]
     pub(super) unsafe fn new(
         transport: &'a mut impl DoorbellTransport<Doorbell = D>,
-        memory: &'a DeviceMemory,
+        (memory, used): (&'a DeviceMemory, usize),
         negotiated: &'a Negotiated,
-        running: &'a Running,
-        port: u16,
-        pool: &Pool,
+        setup: &'a Setup,
+        live: &'a mut Vec<Live>,
     ) -> Self {
-        let (options, max_frame) = (negotiated.ring_options(), negotiated.max_ring_frame());
-        Self {
-            transport,
-            memory,
-            used: 0,
-            negotiated,
-            running,
-            receive: ReceiveSetup { options, pool: *pool, port, max_frame },
-            transmit: TransmitSetup { options, home: *pool, max_frame },
-        }
+        Self { transport, memory, used, negotiated, setup, live, counters: Arc::default() }
     }
 
-    /// Makes the receive queue `queue`, with nothing posted yet.
-    pub(crate) fn receive(&mut self, queue: u16) -> Result<Box<dyn RxQueue>, StartFailure> {
-        let place = self.place(queue, self.negotiated.rx_ring, false)?;
+    /// Makes the receive queue `queue` of so many `entries`, with nothing posted yet.
+    pub(crate) fn receive(
+        &mut self,
+        queue: u16,
+        entries: u16,
+    ) -> Result<Box<dyn RxQueue>, StartFailure> {
+        let place = self.place(queue, entries, false)?;
         match (self.negotiated.ring_format, self.negotiated.headers_speak()) {
             (RingFormat::Packed, false) => self.receiver(place, PackedReceive::<PlainHeader>::new),
             (RingFormat::Packed, true) => {
@@ -114,9 +140,13 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         }
     }
 
-    /// Makes the transmit queue `queue`.
-    pub(crate) fn transmit(&mut self, queue: u16) -> Result<Box<dyn TxQueue>, StartFailure> {
-        let place = self.place(queue, self.negotiated.tx_ring, true)?;
+    /// Makes the transmit queue `queue` of so many `entries`.
+    pub(crate) fn transmit(
+        &mut self,
+        queue: u16,
+        entries: u16,
+    ) -> Result<Box<dyn TxQueue>, StartFailure> {
+        let place = self.place(queue, entries, true)?;
         match self.negotiated.ring_format {
             RingFormat::Packed => self.sender(place, PackedTransmit::<PlainHeader>::new),
             _ => self.sender(place, SplitTransmit::<PlainHeader>::new),
@@ -141,13 +171,11 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         make: Make<R, ReceiveSetup>,
     ) -> Result<Box<dyn RxQueue>, StartFailure> {
         // SAFETY: nobody used the memory from `offset` on, and what is made next lies behind the ring.
-        let ring = unsafe { make(self.memory, place.offset, place.size, &self.receive) };
+        let ring = unsafe { make(self.memory, place.offset, place.size, &self.setup.receive) };
         let Some(ring) = ring else { return Err(StartFailure::NoMemory) };
-        self.name(&place, ring.addresses());
-        let Place { queue, doorbell, .. } = place;
-        let (counters, wake) = (Self::counters(), self.transport.wake(queue));
-        let (running, pace) = (self.running.clone(), Pace::default());
-        Ok(Box::new(Receiver { ring, doorbell, queue, counters, running, pace, wake }))
+        let (wake, pace) = (self.transport.wake(place.queue), Pace::default());
+        let own = self.own(place, ring.addresses());
+        Ok(Box::new(Receiver { ring, own, pace, wake }))
     }
 
     fn sender<R: TransmitRing>(
@@ -156,17 +184,24 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         make: Make<R, TransmitSetup>,
     ) -> Result<Box<dyn TxQueue>, StartFailure> {
         // SAFETY: as for a receive ring.
-        let ring = unsafe { make(self.memory, place.offset, place.size, &self.transmit) };
+        let ring = unsafe { make(self.memory, place.offset, place.size, &self.setup.transmit) };
         let Some(ring) = ring else { return Err(StartFailure::NoMemory) };
-        self.name(&place, ring.addresses());
-        let Place { queue, doorbell, .. } = place;
-        let (counters, running) = (Self::counters(), self.running.clone());
-        Ok(Box::new(Sender { ring, doorbell, queue, counters, running }))
+        let own = self.own(place, ring.addresses());
+        Ok(Box::new(Sender { ring, own }))
     }
 
+    /// Names a ring to the device; what its queue has besides.
     #[inline(never)]
-    fn counters() -> Arc<QueueCounters> {
-        Arc::new(QueueCounters::default())
+    fn own(&mut self, place: Place<D>, ring: Addresses) -> Own<D> {
+        self.name(&place, ring);
+        let Place { queue, size, offset, doorbell } = place;
+        let running = Running::new();
+        let live = Live { running: running.clone(), entries: size.get(), offset };
+        match self.live.get_mut(usize::from(queue)) {
+            Some(earlier) => *earlier = live,
+            None => self.live.push(live),
+        }
+        Own { doorbell, queue, counters: core::mem::take(&mut self.counters), running }
     }
 
     /// Takes memory for the ring of a queue, of one that sends for tables as well, and a doorbell. (What is too much
@@ -176,11 +211,11 @@ impl<'a, D: Doorbell + 'static> Queues<'a, D> {
         let size = RingSize::new(entries.into()).ok_or(StartFailure::NoMemory)?;
         let data = self.negotiated.features.contains(Features::NOTIFICATION_DATA);
         let doorbell = self.transport.bell(queue, entries.into(), data)?;
+        let offset = self.used;
         let ring = match self.negotiated.ring_format {
             RingFormat::Packed => packed::ring_bytes(size),
             _ => split::ring_bytes(size),
         };
-        let offset = self.used;
         self.used += ring + if sends { self.negotiated.tables(size) } else { 0 };
         Ok(Place { queue, size, offset, doorbell })
     }

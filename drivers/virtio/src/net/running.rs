@@ -1,25 +1,36 @@
-//! What the device may still do with rings and buffers: known to the queues and to the controls.
+//! What the device may still do with a queue's ring and buffers: known to the queue and to the controls.
 
 use alloc::rc::Rc;
 use core::cell::Cell;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The device runs, and start has not returned yet.
+    /// The queue runs, and what it does is bring-up's doing.
     Starting,
     Running,
     /// Stopped, and the device did not confirm it: it may still write.
     Lost,
-    /// Stopped, and the device accesses nothing any more.
+    /// Stopped, and the device accesses nothing of it any more.
     Reset,
 }
 
-/// Shared by the parts of one port.
+/// Of one queue; shared by it and its port.
 #[derive(Clone, Debug)]
 pub(super) struct Running(Rc<Cell<State>>);
 
+/// What a port knows of each of its queues.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) running: Running,
+    /// Entries of its ring.
+    pub(super) entries: u16,
+    /// Where that begins in the rings' memory, in bytes.
+    pub(super) offset: usize,
+}
+
 impl Running {
-    /// The device is about to run.
+    /// The queue is about to run.
+    #[inline(never)]
     pub(super) fn new() -> Self {
         Self(Rc::new(Cell::new(State::Starting)))
     }
@@ -34,7 +45,7 @@ impl Running {
         self.0.get() == State::Running
     }
 
-    /// Whether it runs. A queue that outlives its port does nothing: the rings may be another's by now.
+    /// Whether it runs. A queue that outlives its port or its ring does nothing: the memory may be another's by now.
     #[inline]
     pub(super) fn get(&self) -> bool {
         matches!(self.0.get(), State::Starting | State::Running)
@@ -45,15 +56,15 @@ impl Running {
         self.0.get() == State::Reset
     }
 
-    /// The port was stopped, and the device cannot be relied on.
+    /// The queue was stopped, and the device cannot be relied on.
     pub(super) fn lost(&self) {
         self.0.set(State::Lost);
     }
 
-    /// The port was stopped.
+    /// The queue was stopped.
     ///
     /// # Safety
-    /// The device was reset and confirmed it.
+    /// The device, or this queue of it, was reset and confirmed it.
     pub(super) unsafe fn reset(&self) {
         self.0.set(State::Reset);
     }

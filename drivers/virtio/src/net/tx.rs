@@ -4,41 +4,41 @@ use alloc::sync::Arc;
 
 use netdev::{Burst, QueueCounters, TxQueue};
 
-use super::running::Running;
+use super::queues::Own;
 use crate::ring::TransmitRing;
 use crate::transport::Doorbell;
 
 /// The transmit queue over any ring and doorbell. Dropped while the device runs, it leaks what is in the ring.
 pub(super) struct Sender<R: TransmitRing, D: Doorbell> {
     pub(super) ring: R,
-    pub(super) doorbell: D,
-    /// Its number.
-    pub(super) queue: u16,
-    pub(super) counters: Arc<QueueCounters>,
-    pub(super) running: Running,
+    pub(super) own: Own<D>,
 }
 
 impl<R: TransmitRing, D: Doorbell> TxQueue for Sender<R, D> {
     fn tx_burst(&mut self, packets: &mut Burst) -> usize {
-        if !self.running.get() {
+        if !self.own.running.get() {
             return 0;
         }
-        let sent = self.ring.transmit(packets, &self.counters);
+        let sent = self.ring.transmit(packets, &self.own.counters);
         if sent.notify {
-            self.doorbell.ring(self.ring.notification(self.queue));
-            self.counters.notification();
+            self.own.doorbell.ring(self.ring.notification(self.own.queue));
+            self.own.counters.notification();
         }
         sent.taken
     }
 
+    fn is_broken(&self) -> bool {
+        self.ring.is_broken()
+    }
+
     fn counters(&self) -> &Arc<QueueCounters> {
-        &self.counters
+        &self.own.counters
     }
 }
 
 impl<R: TransmitRing, D: Doorbell> Drop for Sender<R, D> {
     fn drop(&mut self) {
-        if self.running.is_reset() {
+        if self.own.running.is_reset() {
             // SAFETY: the device was reset and confirmed it (see `Running::reset`).
             unsafe { self.ring.release() };
         }

@@ -168,6 +168,9 @@ pub trait ReceiveRing: 'static {
     /// What the doorbell of `queue` is rung with where `VIRTIO_F_NOTIFICATION_DATA` was negotiated (virtio 1.2, 2.9).
     fn notification(&self, queue: u16) -> u32;
 
+    /// Whether the device has put the ring out of order beyond repair.
+    fn is_broken(&self) -> bool;
+
     /// Frees every buffer.
     ///
     /// # Safety
@@ -195,6 +198,9 @@ pub trait TransmitRing: 'static {
 
     /// See [`ReceiveRing::notification`].
     fn notification(&self, queue: u16) -> u32;
+
+    /// See [`ReceiveRing::is_broken`].
+    fn is_broken(&self) -> bool;
 
     /// Frees every packet that is still in the ring.
     ///

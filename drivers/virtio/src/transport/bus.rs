@@ -62,15 +62,17 @@ impl Doorbell for BusDoorbell {
     fn receive_queue(
         queues: &mut Queues<'_, Self>,
         queue: u16,
+        entries: u16,
     ) -> Result<Box<dyn RxQueue>, StartFailure> {
-        queues.receive(queue)
+        queues.receive(queue, entries)
     }
 
     #[inline(never)]
     fn transmit_queue(
         queues: &mut Queues<'_, Self>,
         queue: u16,
+        entries: u16,
     ) -> Result<Box<dyn TxQueue>, StartFailure> {
-        queues.transmit(queue)
+        queues.transmit(queue, entries)
     }
 }

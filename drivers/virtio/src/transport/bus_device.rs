@@ -147,6 +147,16 @@ impl DoorbellTransport for BusDevice {
     }
 
     #[inline(never)]
+    fn resets_queues(&self) -> bool {
+        either!(self, device => device.resets_queues())
+    }
+
+    #[inline(never)]
+    fn reset_queue(&mut self, queue: u16) -> bool {
+        either!(self, device => device.reset_queue(queue))
+    }
+
+    #[inline(never)]
     fn wake_source(&self, queue: u16) -> Option<netdev::WakeSource> {
         either!(self, device => device.wake_source(queue))
     }

@@ -3,10 +3,12 @@
 use core::ptr::NonNull;
 
 use netdev::WakeSource;
+use virtio_drivers::PhysAddr;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::delegate::delegate_transport;
-use super::{BusDoorbell, DoorbellTransport, TransportError};
+use super::{BusDoorbell, DoorbellTransport, TransportError, reset_ends};
 
 /// `"virt"`, little-endian.
 const MAGIC: u32 = 0x7472_6976;
@@ -15,6 +17,10 @@ const MAGIC: u32 = 0x7472_6976;
 const VERSION: usize = 0x04;
 const DEVICE_ID: usize = 0x08;
 const QUEUE_NOTIFY: usize = 0x50;
+
+/// Those of a queue's reset (virtio 1.2, 4.2.2).
+const QUEUE_SELECT: usize = 0x30;
+const QUEUE_RESET: usize = 0xc0;
 
 /// Where the device's own configuration starts: fewer bytes make no device.
 const CONFIG: usize = 0x100;
@@ -68,12 +74,88 @@ impl MmioDevice {
     pub fn wake_by(&mut self, vector: u8) {
         self.wake = Some(vector);
     }
-
-    /// Nothing: the device has one line for all its queues.
-    fn before_queue_set(&mut self, _queue: u16) {}
 }
 
-delegate_transport!(MmioDevice);
+/// As virtio-drivers does it.
+impl Transport for MmioDevice {
+    fn device_type(&self) -> DeviceType {
+        self.inner.device_type()
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        self.inner.read_device_features()
+    }
+
+    fn write_driver_features(&mut self, driver_features: u64) {
+        self.inner.write_driver_features(driver_features);
+    }
+
+    fn max_queue_size(&mut self, queue: u16) -> u32 {
+        self.inner.max_queue_size(queue)
+    }
+
+    fn notify(&mut self, queue: u16) {
+        self.inner.notify(queue);
+    }
+
+    fn get_status(&self) -> DeviceStatus {
+        self.inner.get_status()
+    }
+
+    fn set_status(&mut self, status: DeviceStatus) {
+        self.inner.set_status(status);
+    }
+
+    fn set_guest_page_size(&mut self, guest_page_size: u32) {
+        self.inner.set_guest_page_size(guest_page_size);
+    }
+
+    fn requires_legacy_layout(&self) -> bool {
+        self.inner.requires_legacy_layout()
+    }
+
+    fn queue_set(
+        &mut self,
+        queue: u16,
+        size: u32,
+        descriptors: PhysAddr,
+        driver_area: PhysAddr,
+        device_area: PhysAddr,
+    ) {
+        self.inner.queue_set(queue, size, descriptors, driver_area, device_area);
+    }
+
+    fn queue_unset(&mut self, queue: u16) {
+        self.inner.queue_unset(queue);
+    }
+
+    fn queue_used(&mut self, queue: u16) -> bool {
+        self.inner.queue_used(queue)
+    }
+
+    fn ack_interrupt(&mut self) -> InterruptStatus {
+        self.inner.ack_interrupt()
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        self.inner.read_config_generation()
+    }
+
+    fn read_config_space<V: FromBytes + IntoBytes>(
+        &self,
+        offset: usize,
+    ) -> virtio_drivers::Result<V> {
+        self.inner.read_config_space(offset)
+    }
+
+    fn write_config_space<V: IntoBytes + Immutable>(
+        &mut self,
+        offset: usize,
+        value: V,
+    ) -> virtio_drivers::Result<()> {
+        self.inner.write_config_space(offset, value)
+    }
+}
 
 impl DoorbellTransport for MmioDevice {
     type Doorbell = BusDoorbell;
@@ -82,6 +164,22 @@ impl DoorbellTransport for MmioDevice {
         let make = if data { BusDoorbell::data } else { BusDoorbell::long };
         // SAFETY: the register lies inside the window, which is valid for ever and aligned.
         Ok(unsafe { make(self.base.add(QUEUE_NOTIFY).cast(), queue) })
+    }
+
+    /// The register is part of the window, whether the device knows of it or not. (QEMU's does not up to version 7.2 at
+    /// least, and offers the feature nevertheless.)
+    fn resets_queues(&self) -> bool {
+        true
+    }
+
+    fn reset_queue(&mut self, queue: u16) -> bool {
+        // SAFETY: both registers lie inside the window and are aligned.
+        unsafe {
+            self.base.add(QUEUE_SELECT).cast::<u32>().write_volatile(queue.into());
+            let register = self.base.add(QUEUE_RESET).cast::<u32>();
+            register.write_volatile(1);
+            reset_ends(|| register.read_volatile() != 0)
+        }
     }
 
     fn wake_source(&self, _queue: u16) -> Option<WakeSource> {
@@ -138,5 +236,16 @@ mod tests {
         assert_eq!(notified(), 1 | 5 << 16);
         device.notify(0);
         assert_eq!(notified(), 0);
+    }
+
+    #[test]
+    fn a_queue_reset_that_the_device_does_not_finish() {
+        let base = window(&[(0, MAGIC), (4, 2), (8, 1)]);
+        // SAFETY: as in `open`.
+        let mut device = unsafe { MmioDevice::new(base, 512) }.unwrap();
+        assert!(device.resets_queues() && !device.reset_queue(3));
+        // SAFETY: inside the window.
+        let word = |offset| unsafe { base.add(offset).cast::<u32>().read_volatile() };
+        assert_eq!((word(QUEUE_SELECT), word(QUEUE_RESET)), (3, 1));
     }
 }

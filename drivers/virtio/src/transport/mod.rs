@@ -9,9 +9,9 @@
 
 mod bus;
 mod bus_device;
-mod delegate;
 mod mmio;
 mod pci;
+mod pci_common;
 mod pci_config;
 
 use alloc::boxed::Box;
@@ -43,11 +43,12 @@ pub trait Doorbell {
     fn receive_queue(
         queues: &mut Queues<'_, Self>,
         queue: u16,
+        entries: u16,
     ) -> Result<Box<dyn RxQueue>, StartFailure>
     where
         Self: Sized + 'static,
     {
-        queues.receive(queue)
+        queues.receive(queue, entries)
     }
 
     /// The same of a transmit queue.
@@ -58,11 +59,12 @@ pub trait Doorbell {
     fn transmit_queue(
         queues: &mut Queues<'_, Self>,
         queue: u16,
+        entries: u16,
     ) -> Result<Box<dyn TxQueue>, StartFailure>
     where
         Self: Sized + 'static,
     {
-        queues.transmit(queue)
+        queues.transmit(queue, entries)
     }
 }
 
@@ -78,12 +80,39 @@ pub trait DoorbellTransport: Transport {
     /// Where the device names a place for it that is not its to name, in words.
     fn doorbell(&mut self, queue: u16, data: bool) -> Result<Self::Doorbell, &'static str>;
 
+    /// Whether there is a register that resets one queue, should the device offer `VIRTIO_F_RING_RESET`.
+    fn resets_queues(&self) -> bool {
+        false
+    }
+
+    /// Resets `queue`, where that was negotiated (`VIRTIO_F_RING_RESET`); whether the device says that it is done, which
+    /// [`queue_used`](Transport::queue_used) must confirm: a device may know nothing of the register.
+    fn reset_queue(&mut self, queue: u16) -> bool {
+        let _ = queue;
+        false
+    }
+
     /// What wakes a sleeper when the device has something in `queue`; `None` where nothing does, and the queue
     /// must be polled.
     fn wake_source(&self, queue: u16) -> Option<WakeSource> {
         let _ = queue;
         None
     }
+}
+
+/// How often a register is read while something resets. Devices of a virtual machine answer at once; a second
+/// or so passes over a bus.
+const RESET_READS: usize = 1_000_000;
+
+/// Waits until what is reset says that it is done; `false`: it does not.
+pub(crate) fn reset_ends(mut pending: impl FnMut() -> bool) -> bool {
+    for _ in 0..RESET_READS {
+        if !pending() {
+            return true;
+        }
+        core::hint::spin_loop();
+    }
+    false
 }
 
 /// Why there is no usable device.

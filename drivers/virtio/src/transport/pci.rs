@@ -1,22 +1,19 @@
 //! virtio over PCI, modern devices (virtio 1.2, 4.1).
 
-use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use netdev::WakeSource;
+use virtio_drivers::Error;
 use virtio_drivers::transport::pci::bus::ConfigurationAccess;
-use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
-use virtio_drivers::transport::{DeviceStatus, Transport};
-use virtio_drivers::{BufferDirection, Hal, PhysAddr};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::delegate::delegate_transport;
-use super::pci_config::root;
-use super::{BusDoorbell, DoorbellTransport, PciRegions, Span, TransportError};
-
-/// Byte offsets in `virtio_pci_common_cfg` (virtio 1.2, 4.1.4.3).
-const QUEUE_SELECT: usize = 22;
-const QUEUE_MSIX_VECTOR: usize = 26;
-const QUEUE_NOTIFY_OFF: usize = 30;
+use super::pci_common::{
+    CONFIG_GENERATION, Common, DEVICE_FEATURE, DEVICE_FEATURE_SELECT, DEVICE_STATUS,
+    DRIVER_FEATURE, DRIVER_FEATURE_SELECT, QUEUE_ENABLE, QUEUE_MSIX_VECTOR, QUEUE_NOTIFY_OFF,
+    QUEUE_SIZE,
+};
+use super::{BusDoorbell, Doorbell, DoorbellTransport, PciRegions, Span, TransportError};
 
 /// The command register: memory decoding, bus mastering, and no INTx (queues are polled).
 const COMMAND: u8 = 0x04;
@@ -25,9 +22,12 @@ const COMMAND_BITS: u32 = 1 << 1 | 1 << 2 | 1 << 10;
 /// A device on a PCI bus.
 #[derive(Debug)]
 pub struct PciDevice {
-    /// Not dropped: virtio-drivers would wait for ever for a device that does not reset.
-    inner: ManuallyDrop<PciTransport>,
-    common: NonNull<u8>,
+    device_type: DeviceType,
+    common: Common,
+    /// The device's own configuration, if it has one.
+    ///
+    /// Invariant: mapped for good, and aligned to 4.
+    own: Option<Span>,
     notify: Span,
     notify_multiplier: u32,
     wake: Option<Wake>,
@@ -57,23 +57,20 @@ impl PciDevice {
     ) -> Result<Self, TransportError> {
         let command = access.read_word(regions.function, COMMAND) & 0xffff;
         access.write_word(regions.function, COMMAND, command | COMMAND_BITS);
-        let inner = PciTransport::new::<Identity, _>(&mut root(regions), regions.function)
-            .map_err(|error| match error {
-                VirtioPciError::Misaligned { .. } => {
-                    TransportError::Malformed("a capability's structure is not aligned")
-                }
-                _ => TransportError::Malformed("a capability is not what it was"),
-            })?;
-        let inner = ManuallyDrop::new(inner);
-        let common = pointer(regions.common.address)
-            .ok_or(TransportError::Malformed("the common structure has no address"))?;
-        Ok(Self {
-            inner,
-            common,
-            notify: regions.notify,
-            notify_multiplier: regions.notify_multiplier,
-            wake: None,
-        })
+        // SAFETY: as the caller promised; the structure lies inside a BAR.
+        let common = unsafe { Common::new(regions.common) };
+        let aligned = |span: &Span| span.address.is_multiple_of(4);
+        match common.filter(|_| regions.device.as_ref().is_none_or(aligned)) {
+            Some(common) => Ok(Self {
+                device_type: regions.device_type,
+                common,
+                own: regions.device,
+                notify: regions.notify,
+                notify_multiplier: regions.notify_multiplier,
+                wake: None,
+            }),
+            None => Err(TransportError::Malformed("a capability's structure is not aligned")),
+        }
     }
 
     /// States that entry `entry` of the function's MSI-X table, which is on, raises `vector`: receive queues that
@@ -84,18 +81,24 @@ impl PciDevice {
 
     /// Names the MSI-X entry of a receive queue, before the queue is enabled (virtio 1.2, 4.1.5.1.3). A device
     /// that refuses it cannot wake anybody.
-    fn before_queue_set(&mut self, queue: u16) {
+    fn name_vector(&mut self, queue: u16) {
         let Some(wake) = self.wake.filter(|_| is_receive(queue)) else { return };
-        // SAFETY: both registers lie in the common structure, as in `doorbell`.
-        let accepted = unsafe {
-            self.common.add(QUEUE_SELECT).cast::<u16>().write_volatile(queue);
-            let register = self.common.add(QUEUE_MSIX_VECTOR).cast::<u16>();
-            register.write_volatile(wake.entry);
-            register.read_volatile() == wake.entry
-        };
-        if !accepted {
+        self.common.select(queue);
+        self.common.write(QUEUE_MSIX_VECTOR, wake.entry);
+        if self.common.read(QUEUE_MSIX_VECTOR) != wake.entry {
             self.wake = None;
         }
+    }
+
+    /// Where `T` stands in the device's own configuration.
+    fn own<T>(&self, offset: usize) -> virtio_drivers::Result<NonNull<T>> {
+        let own = self.own.ok_or(Error::ConfigSpaceMissing)?;
+        let end = (offset as u64).checked_add(size_of::<T>() as u64);
+        let fits = end.is_some_and(|end| end <= own.len)
+            && align_of::<T>() <= 4
+            && offset.is_multiple_of(align_of::<T>());
+        let place = pointer(own.address + if fits { offset as u64 } else { 0 });
+        place.filter(|_| fits).map(NonNull::cast).ok_or(Error::ConfigSpaceTooSmall)
     }
 }
 
@@ -106,22 +109,112 @@ fn is_receive(queue: u16) -> bool {
 
 impl Drop for PciDevice {
     fn drop(&mut self) {
-        self.inner.set_status(DeviceStatus::empty());
+        self.set_status(DeviceStatus::empty());
     }
 }
 
-delegate_transport!(PciDevice);
+impl Transport for PciDevice {
+    fn device_type(&self) -> DeviceType {
+        self.device_type
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        let half = |select| {
+            self.common.write(DEVICE_FEATURE_SELECT, select);
+            u64::from(self.common.read(DEVICE_FEATURE))
+        };
+        half(0) | half(1) << 32
+    }
+
+    fn write_driver_features(&mut self, driver_features: u64) {
+        let [low, high] = [driver_features, driver_features >> 32];
+        for (select, half) in [(0, low), (1, high)] {
+            self.common.write(DRIVER_FEATURE_SELECT, select);
+            #[expect(clippy::cast_possible_truncation, reason = "both halves are written")]
+            self.common.write(DRIVER_FEATURE, half as u32);
+        }
+    }
+
+    fn max_queue_size(&mut self, queue: u16) -> u32 {
+        self.common.select(queue);
+        self.common.read(QUEUE_SIZE).into()
+    }
+
+    fn notify(&mut self, queue: u16) {
+        if let Ok(mut doorbell) = self.doorbell(queue, false) {
+            doorbell.ring(queue.into());
+        }
+    }
+
+    fn get_status(&self) -> DeviceStatus {
+        DeviceStatus::from_bits_truncate(self.common.read(DEVICE_STATUS).into())
+    }
+
+    fn set_status(&mut self, status: DeviceStatus) {
+        #[expect(clippy::cast_possible_truncation, reason = "all bits are in the first byte")]
+        self.common.write(DEVICE_STATUS, status.bits() as u8);
+    }
+
+    /// Legacy devices want it.
+    fn set_guest_page_size(&mut self, _: u32) {}
+
+    fn requires_legacy_layout(&self) -> bool {
+        false
+    }
+
+    fn queue_set(&mut self, queue: u16, size: u32, desc: u64, driver: u64, device: u64) {
+        self.name_vector(queue);
+        self.common.select(queue);
+        #[expect(clippy::cast_possible_truncation, reason = "at most `max_queue_size`")]
+        self.common.write(QUEUE_SIZE, size as u16);
+        self.common.set_addresses([desc, driver, device]);
+        self.common.write(QUEUE_ENABLE, 1);
+    }
+
+    /// There is no way: a queue can be reset, if at all ([`DoorbellTransport::reset_queue`]).
+    fn queue_unset(&mut self, _: u16) {}
+
+    fn queue_used(&mut self, queue: u16) -> bool {
+        self.common.select(queue);
+        self.common.read(QUEUE_ENABLE) == 1
+    }
+
+    /// INTx is off, and MSI-X asks for no answer.
+    fn ack_interrupt(&mut self) -> InterruptStatus {
+        InterruptStatus::empty()
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        self.common.read(CONFIG_GENERATION).into()
+    }
+
+    fn read_config_space<T: FromBytes + IntoBytes>(
+        &self,
+        offset: usize,
+    ) -> virtio_drivers::Result<T> {
+        let place = self.own(offset)?;
+        // SAFETY: inside the configuration, and aligned; any bytes make a `T`.
+        Ok(unsafe { place.read_volatile() })
+    }
+
+    fn write_config_space<T: IntoBytes + Immutable>(
+        &mut self,
+        offset: usize,
+        value: T,
+    ) -> virtio_drivers::Result<()> {
+        let place = self.own(offset)?;
+        // SAFETY: as for reading.
+        unsafe { place.write_volatile(value) };
+        Ok(())
+    }
+}
 
 impl DoorbellTransport for PciDevice {
     type Doorbell = BusDoorbell;
 
     fn doorbell(&mut self, queue: u16, data: bool) -> Result<BusDoorbell, &'static str> {
-        // SAFETY: both registers lie in the common structure, which `PciRegions` found to be long enough and
-        // `PciTransport` to be aligned; mapped as `new`'s caller promised.
-        let place = unsafe {
-            self.common.add(QUEUE_SELECT).cast::<u16>().write_volatile(queue);
-            self.common.add(QUEUE_NOTIFY_OFF).cast::<u16>().read_volatile()
-        };
+        self.common.select(queue);
+        let place = self.common.read(QUEUE_NOTIFY_OFF);
         let offset = u64::from(place) * u64::from(self.notify_multiplier);
         let bytes = if data { 4 } else { 2 };
         if offset + bytes > self.notify.len {
@@ -140,38 +233,21 @@ impl DoorbellTransport for PciDevice {
         })
     }
 
+    fn resets_queues(&self) -> bool {
+        self.common.has_reset()
+    }
+
+    fn reset_queue(&mut self, queue: u16) -> bool {
+        self.common.select(queue);
+        self.common.reset()
+    }
+
     fn wake_source(&self, queue: u16) -> Option<WakeSource> {
         self.wake.filter(|_| is_receive(queue)).map(|wake| WakeSource::Vector(wake.vector))
     }
 }
 
 /// The pointer to a device address: the two are equal.
-fn pointer(address: u64) -> Option<NonNull<u8>> {
+pub(super) fn pointer(address: u64) -> Option<NonNull<u8>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(usize::try_from(address).ok()?))
-}
-
-/// The platform as virtio-drivers sees it: registers at their own addresses, and no memory to give, because a
-/// transport needs none.
-struct Identity;
-
-// SAFETY: `mmio_phys_to_virt` is called with spans of BARs that `PciDevice::new`'s caller has mapped at their own
-// addresses. `dma_alloc` fails, as its callers know by the address zero, so no memory is handed out.
-unsafe impl Hal for Identity {
-    fn dma_alloc(_pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        (0, NonNull::dangling())
-    }
-
-    unsafe fn dma_dealloc(_paddr: PhysAddr, _vaddr: NonNull<u8>, _pages: usize) -> i32 {
-        0
-    }
-
-    unsafe fn mmio_phys_to_virt(paddr: PhysAddr, _size: usize) -> NonNull<u8> {
-        pointer(paddr).unwrap_or(NonNull::dangling())
-    }
-
-    unsafe fn share(buffer: NonNull<[u8]>, _direction: BufferDirection) -> PhysAddr {
-        buffer.addr().get() as u64
-    }
-
-    unsafe fn unshare(_paddr: PhysAddr, _buffer: NonNull<[u8]>, _direction: BufferDirection) {}
 }

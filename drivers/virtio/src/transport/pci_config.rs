@@ -1,12 +1,11 @@
 //! What a PCI device says about where its registers are (virtio 1.2, 4.1.4), checked before it is believed.
 //!
-//! virtio-drivers follows the capability list for ever if it is a loop, indexes BARs without a bound, and adds
-//! 32-bit offsets and lengths. So the device's configuration space is read here once, with bounds, and
-//! virtio-drivers is given a clean one ([`Canonical`]) that says the same and cannot change.
-#![deny(unsafe_code)]
+//! The device's configuration space is read once, with bounds: its capability list may be a loop, name BARs that do not
+//! exist, and places outside them.
+#![forbid(unsafe_code)]
 
 use virtio_drivers::transport::DeviceType;
-use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction, PciRoot};
+use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction};
 use virtio_drivers::transport::pci::{
     VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
     VIRTIO_PCI_CAP_NOTIFY_CFG, VIRTIO_VENDOR_ID, virtio_device_type,
@@ -28,7 +27,7 @@ const VENDOR_CAPABILITY: u8 = 9;
 /// The most capabilities of 4 bytes that fit between 0x40 and 0x100: a longer list is a loop.
 const MOST_CAPABILITIES: usize = 48;
 /// Bytes of `virtio_pci_common_cfg` (virtio 1.2, 4.1.4.3).
-const COMMON_BYTES: u32 = 56;
+pub(super) const COMMON_BYTES: u32 = 56;
 
 /// A stretch of device addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,8 @@ pub struct PciRegions {
     pub(super) common: Span,
     pub(super) notify: Span,
     pub(super) notify_multiplier: u32,
-    pub(super) canonical: Canonical,
+    /// The device's own configuration, if it has one.
+    pub(super) device: Option<Span>,
     bars: [Option<Span>; 6],
 }
 
@@ -90,7 +90,7 @@ impl PciRegions {
         };
         let (common_span, notify_span) = (span(common, COMMON_BYTES)?, span(notify, 2)?);
         span(isr, 1)?;
-        device.map(|device| span(device, 0)).transpose()?;
+        let device = device.map(|device| span(device, 0)).transpose()?;
         if !notify.multiplier.is_multiple_of(2) {
             return Err(TransportError::Malformed("notify_off_multiplier is odd"));
         }
@@ -100,7 +100,7 @@ impl PciRegions {
             common: common_span,
             notify: notify_span,
             notify_multiplier: notify.multiplier,
-            canonical: Canonical::new(id, &registers, &[common, notify, isr], device),
+            device,
             bars,
         })
     }
@@ -246,74 +246,4 @@ impl Registers {
         }
         Ok(Span { address, len })
     }
-}
-
-/// A configuration space that says what was found and nothing else.
-#[derive(Clone, Debug)]
-pub(super) struct Canonical {
-    words: [u32; 64],
-    masks: [u32; 6],
-    values: [u32; 6],
-}
-
-impl Canonical {
-    fn new(
-        id: u32,
-        registers: &Registers,
-        needed: &[Capability; 3],
-        device: Option<Capability>,
-    ) -> Self {
-        let mut words = [0; 64];
-        words[0] = id;
-        words[usize::from(COMMAND_STATUS / 4)] = HAS_CAPABILITIES;
-        words[usize::from(CAPABILITIES / 4)] = 0x40;
-        words[usize::from(BAR0 / 4)..][..6].copy_from_slice(&registers.values);
-        let kinds = [
-            VIRTIO_PCI_CAP_COMMON_CFG,
-            VIRTIO_PCI_CAP_NOTIFY_CFG,
-            VIRTIO_PCI_CAP_ISR_CFG,
-            VIRTIO_PCI_CAP_DEVICE_CFG,
-        ];
-        let all = needed.iter().copied().chain(device);
-        let last = needed.len() + usize::from(device.is_some()) - 1;
-        for (number, ((capability, kind), at)) in
-            all.zip(kinds).zip((0x40u8..).step_by(20)).enumerate()
-        {
-            let next = if number == last { 0 } else { at + 20 };
-            let Capability { bar, offset, length, multiplier } = capability;
-            let head = u32::from_le_bytes([VENDOR_CAPABILITY, next, 20, kind]);
-            words[usize::from(at / 4)..][..5].copy_from_slice(&[
-                head,
-                bar.into(),
-                offset,
-                length,
-                multiplier,
-            ]);
-        }
-        Self { words, masks: registers.masks, values: registers.values }
-    }
-}
-
-impl ConfigurationAccess for Canonical {
-    fn read_word(&self, _: DeviceFunction, register_offset: u8) -> u32 {
-        self.words[usize::from(register_offset / 4)]
-    }
-
-    fn write_word(&mut self, _: DeviceFunction, register_offset: u8, data: u32) {
-        let word = usize::from(register_offset / 4);
-        let Some(bar) = word.checked_sub(usize::from(BAR0 / 4)).filter(|&bar| bar < 6) else {
-            return;
-        };
-        self.words[word] = if data == u32::MAX { self.masks[bar] } else { self.values[bar] };
-    }
-
-    #[expect(unsafe_code, reason = "the trait's; a copy of private words is harmless")]
-    unsafe fn unsafe_clone(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// The clean copy as virtio-drivers wants it.
-pub(super) fn root(regions: &PciRegions) -> PciRoot<Canonical> {
-    PciRoot::new(regions.canonical.clone())
 }

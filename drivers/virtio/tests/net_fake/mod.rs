@@ -49,6 +49,17 @@ pub struct Registers {
     /// What doorbells with data were rung with last.
     pub data: Vec<Option<u32>>,
     pub doorbell_fault: Option<&'static str>,
+    /// What becomes of a request to reset one queue; `None`: there is no register for it.
+    pub queue_reset: Option<QueueReset>,
+}
+
+/// What the device does when one queue is to be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueReset {
+    Does,
+    /// The register means nothing to it.
+    Ignores,
+    NeverEnds,
 }
 
 /// What the device does with a command.
@@ -98,6 +109,7 @@ impl Fake {
             notified: vec![0; QUEUES],
             data: vec![None; QUEUES],
             doorbell_fault: None,
+            queue_reset: None,
         })))
     }
 
@@ -280,6 +292,19 @@ impl DoorbellTransport for Fake {
         }
     }
 
+    fn resets_queues(&self) -> bool {
+        self.0.borrow().queue_reset.is_some()
+    }
+
+    fn reset_queue(&mut self, queue: u16) -> bool {
+        let mut registers = self.0.borrow_mut();
+        let does = registers.queue_reset.expect("it was not offered without");
+        if does != QueueReset::Ignores {
+            registers.rings[usize::from(queue)] = None;
+        }
+        does != QueueReset::NeverEnds
+    }
+
     fn wake_source(&self, _: u16) -> Option<netdev::WakeSource> {
         Some(netdev::WakeSource::Vector(33))
     }
@@ -314,6 +339,14 @@ impl Bench {
         let device = Box::new(fake.open().unwrap());
         let port = device.start(config, &pool).unwrap();
         Self { fake, pool, port, taken: [0; 2], done: [0; 2], held: VecDeque::new() }
+    }
+
+    /// The device forgets its place in a ring that was reset.
+    pub fn forget(&mut self, queue: usize) {
+        (self.taken[queue], self.done[queue]) = (0, 0);
+        if queue == 0 {
+            self.held.clear();
+        }
     }
 
     /// The next receive buffer that the device has been given.

@@ -435,6 +435,10 @@ impl<H: Header> ReceiveRing for PackedReceive<H> {
         notification(&self.ring, queue, self.window.tail())
     }
 
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     unsafe fn release(&mut self) {
         while self.window.take_oldest().is_some() {}
     }

@@ -481,6 +481,10 @@ impl<H: Header> TransmitRing for PackedTransmit<H> {
         notification(&self.ring, queue, self.window.tail())
     }
 
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     unsafe fn release(&mut self) {
         while let Some(packet) = self.window.take_oldest() {
             free_one(packet, &self.home, &mut self.foreign);

@@ -399,6 +399,10 @@ impl<H: Header> ReceiveRing for SplitReceive<H> {
         notification(queue, index(self.window.tail()))
     }
 
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     unsafe fn release(&mut self) {
         while self.window.take_oldest().is_some() {}
     }
