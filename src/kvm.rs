@@ -111,7 +111,7 @@ fn open(mut machine: plat_kvm::Machine) -> Result<Machine, Error> {
     if let Some(pci) = machine.pci() {
         find_pci(pci, sleeper.as_mut(), &mut devices)?;
     }
-    Ok(Machine { params, devices, idle, platform: Platform { machine, sleeper } })
+    Ok(Machine { params, devices, pool: None, idle, platform: Platform { machine, sleeper } })
 }
 
 /// The network devices of the PCI bus, in the bus's order.

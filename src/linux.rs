@@ -143,5 +143,5 @@ fn open(cli: Cli) -> Result<Machine, Error> {
     }
     let clock = plat_linux::Clock::new();
     let platform = Platform { memory, clock, stop, duration: cli.duration };
-    Ok(Machine { params, devices, idle, platform })
+    Ok(Machine { params, devices, pool: None, idle, platform })
 }

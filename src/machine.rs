@@ -29,6 +29,8 @@ pub struct Machine {
     pub params: Params,
     /// The devices, in the order in which the command line or the buses name them.
     pub devices: Vec<Box<dyn Device>>,
+    /// What the ports were started with, once they were: what a port that is [restarted](netdev::Port::restart) needs.
+    pub pool: Option<Pool>,
     pub(crate) idle: IdlePolicy,
     pub(crate) platform: Platform,
 }
@@ -57,7 +59,8 @@ impl Machine {
         if self.devices.is_empty() {
             return Err(Error::Ports { found: 0, needed: "at least one virtio network device" });
         }
-        let pool = self.pool(config)?;
+        let pool = self.make_pool(config)?;
+        self.pool = Some(pool);
         let devices = core::mem::take(&mut self.devices).into_iter().enumerate();
         let ports: Result<Vec<Port>, Error> = devices
             .map(|(number, device)| {
@@ -76,7 +79,7 @@ impl Machine {
 
     /// A pool that fills the rings of every device as `config` wants them, or as much of that as the machine's
     /// memory holds.
-    fn pool(&mut self, config: &Config) -> Result<Pool, Error> {
+    fn make_pool(&mut self, config: &Config) -> Result<Pool, Error> {
         let (rx, tx) = DEFAULT_RINGS;
         let per_port = usize::from(config.rx_ring.unwrap_or(rx)) * usize::from(config.rx_queues)
             + usize::from(config.tx_ring.unwrap_or(tx)) * usize::from(config.tx_queues);

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Device, MacAddress, QueueMut, RingFeatures, RxQueue, StartFailure, TxQueue};
+use crate::{Device, MacAddress, Offloads, QueueMut, RingFeatures, RxQueue, StartFailure, TxQueue};
 
 /// The state of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,19 @@ pub struct Rss<'a> {
     pub table: &'a [u16],
     /// The receive queue of packets that are not hashed.
     pub unclassified: u16,
+}
+
+/// What is received or stopped of all frames of a kind, whatever the filter of addresses says (virtio 1.2, 5.1.6.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RxMode {
+    /// Every frame to one station is received.
+    AllUnicast,
+    /// No frame to a group is received, but for broadcasts.
+    NoMulticast,
+    /// No frame to one station is received.
+    NoUnicast,
+    /// No broadcast is received.
+    NoBroadcast,
 }
 
 /// The device or driver cannot do what a control call asked; nothing was changed.
@@ -86,6 +99,26 @@ pub trait Control {
     fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
         let _ = on;
         Err(Unsupported("switching all-multicast mode"))
+    }
+
+    /// Receives or stops frames of a kind, or no longer. Promiscuous mode overrides it.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device cannot switch.
+    fn set_rx_mode(&mut self, mode: RxMode, on: bool) -> Result<(), Unsupported> {
+        let _ = (mode, on);
+        Err(Unsupported("stopping frames by their kind"))
+    }
+
+    /// Has the device do, of the receive offloads in force that are a matter of headers
+    /// ([`RX_CHECKSUM`](Offloads::RX_CHECKSUM), [`RX_LRO`](Offloads::RX_LRO)), these from now on, and no others. All of them
+    /// are done after start.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device cannot switch, or one of them is not in force.
+    fn set_rx_offloads(&mut self, offloads: Offloads) -> Result<(), Unsupported> {
+        let _ = offloads;
+        Err(Unsupported("switching receive offloads"))
     }
 
     /// Receives frames for these addresses besides the port's own, and no longer those that were set before.

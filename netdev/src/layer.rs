@@ -12,8 +12,8 @@ use core::cell::Cell;
 use netbuf::Pool;
 
 use crate::{
-    Config, Control, Device, Info, Link, MacAddress, Port, QueueMut, Rss, RxQueue, StartError,
-    StartFailure, TxQueue, Unsupported,
+    Config, Control, Device, Info, Link, MacAddress, Offloads, Port, QueueMut, Rss, RxMode,
+    RxQueue, StartError, StartFailure, TxQueue, Unsupported,
 };
 
 /// What tells a wrapper the time: nanoseconds, cycles or a test's own count. Called once per burst.
@@ -120,6 +120,14 @@ impl<L: Layer> Control for LayeredControl<L> {
 
     fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
         self.inner.set_rss(rss)
+    }
+
+    fn set_rx_mode(&mut self, mode: RxMode, on: bool) -> Result<(), Unsupported> {
+        self.inner.set_rx_mode(mode, on)
+    }
+
+    fn set_rx_offloads(&mut self, offloads: Offloads) -> Result<(), Unsupported> {
+        self.inner.set_rx_offloads(offloads)
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {

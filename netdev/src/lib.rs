@@ -33,7 +33,7 @@ mod mac;
 mod queue;
 
 pub use config::Config;
-pub use control::{Control, Link, Rss, Unsupported};
+pub use control::{Control, Link, Rss, RxMode, Unsupported};
 pub use counters::{DropCause, Drops, QueueCounters, QueueStats};
 pub use device::{Device, Port};
 pub use error::{StartError, StartFailure};

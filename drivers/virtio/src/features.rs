@@ -123,6 +123,18 @@ impl Features {
         negotiation::possible(self)
     }
 
+    /// The bits that switch these receive offloads (`VIRTIO_NET_F_CTRL_GUEST_OFFLOADS`).
+    pub(crate) fn switched_by(offloads: Offloads) -> Self {
+        let merged = Self::GUEST_CSUM | Self::GUEST_TSO4 | Self::GUEST_TSO6;
+        if offloads.contains(Offloads::RX_LRO) {
+            merged
+        } else if offloads.contains(Offloads::RX_CHECKSUM) {
+            Self::GUEST_CSUM
+        } else {
+            Self::empty()
+        }
+    }
+
     /// The bits that stand for `features`.
     pub fn of_ring(features: RingFeatures) -> Self {
         RING_FEATURES
@@ -170,6 +182,8 @@ const ON_REQUEST: Features = Features::IN_ORDER
 /// Bits that ask for nothing but that control commands are possible, accepted together with the control queue.
 const CONTROL: Features = Features::CTRL_VQ
     .union(Features::CTRL_RX)
+    .union(Features::CTRL_RX_EXTRA)
+    .union(Features::CTRL_GUEST_OFFLOADS)
     .union(Features::CTRL_MAC_ADDR)
     .union(Features::GUEST_ANNOUNCE);
 

@@ -5,7 +5,9 @@
 mod net_fake;
 
 use net_fake::{Answer, BUFFERS, Bench, Fake, USUAL, pool};
-use netdev::{Config, Device, DropCause, MacAddress, Offloads, Rss, StartFailure, Unsupported};
+use netdev::{
+    Config, Device, DropCause, MacAddress, Offloads, Rss, RxMode, StartFailure, Unsupported,
+};
 use virtio::features::Features;
 use virtio::transport::DeviceStatus;
 
@@ -19,6 +21,8 @@ fn with_control(more: Features, queue: usize, answer: Answer) -> Fake {
         let control = Features::CTRL_VQ
             | Features::CTRL_RX
             | Features::CTRL_VLAN
+            | Features::CTRL_RX_EXTRA
+            | Features::CTRL_GUEST_OFFLOADS
             | Features::CTRL_MAC_ADDR
             | Features::GUEST_ANNOUNCE;
         registers.features = (USUAL | control | more).bits();
@@ -154,11 +158,15 @@ fn commands_say_what_the_specification_says() {
     control.set_vlan(0x123, true).unwrap();
     control.set_vlan(0x123, false).unwrap();
     control.announced().unwrap();
+    control.set_rx_mode(RxMode::AllUnicast, true).unwrap();
+    control.set_rx_mode(RxMode::NoMulticast, false).unwrap();
+    control.set_rx_mode(RxMode::NoUnicast, true).unwrap();
+    control.set_rx_mode(RxMode::NoBroadcast, true).unwrap();
     let group = MacAddress([1, 0, 0x5e, 0, 0, 1]);
     control.set_mac_filter(&[mac], &[group, MacAddress::BROADCAST]).unwrap();
     let filter =
         [[1, 0, 1, 0, 0, 0].as_slice(), &mac.0, &[2, 0, 0, 0], &group.0, &[0xff; 6]].concat();
-    let expected: [&[u8]; 8] = [
+    let expected: [&[u8]; 12] = [
         &[1, 1, 2, 1, 2, 3, 4, 5],
         &[0, 0, 1],
         &[0, 0, 0],
@@ -166,6 +174,10 @@ fn commands_say_what_the_specification_says() {
         &[2, 0, 0x23, 1],
         &[2, 1, 0x23, 1],
         &[3, 0],
+        &[0, 2, 1],
+        &[0, 3, 0],
+        &[0, 4, 1],
+        &[0, 5, 1],
         &filter,
     ];
     assert_eq!(commands(&fake), expected);
@@ -223,6 +235,37 @@ fn spreading_by_a_hash() {
 }
 
 #[test]
+fn receive_offloads_are_switched_by_the_bits_of_their_features() {
+    let lro = Features::GUEST_CSUM | Features::GUEST_TSO4 | Features::GUEST_TSO6;
+    let more = Features::MQ | Features::MRG_RXBUF | lro;
+    let (none, checksum) = (Offloads::empty(), Offloads::RX_CHECKSUM);
+    let merging = Offloads::RX_LRO | checksum;
+    for (asked, switched) in [
+        (none, &[(none, 0u64)][..]),
+        (checksum, &[(none, 0), (checksum, 2)]),
+        (
+            Offloads::RX_LRO,
+            &[(none, 0), (checksum, 2), (Offloads::RX_LRO, 0x182), (merging, 0x182)],
+        ),
+    ] {
+        let fake = with_control(more, 2, Answer::Does);
+        let mut bench = Bench::with(fake.clone(), &Config { offloads: asked, ..Config::default() });
+        for &(offloads, bits) in switched {
+            bench.port.control.set_rx_offloads(offloads).unwrap();
+            assert_eq!(commands(&fake), [[&[5, 0], &bits.to_le_bytes()[..]].concat()]);
+        }
+        // What is not in force, and what no header says.
+        for offloads in [merging, Offloads::TX_CHECKSUM, Offloads::RX_CHAINS] {
+            if !switched.iter().any(|(possible, _)| *possible == offloads) {
+                bench.port.control.set_rx_offloads(offloads).unwrap_err();
+            }
+        }
+        assert_eq!(commands(&fake).len(), 0);
+        bench.assert_stops();
+    }
+}
+
+#[test]
 fn a_device_that_refuses_or_does_not_answer_a_command() {
     for answer in [Answer::Refuses, Answer::SaysNothing, Answer::Sleeps, Answer::Lies] {
         let fake = one_pair(answer);
@@ -247,13 +290,15 @@ fn a_device_that_refuses_or_does_not_answer_a_command() {
 fn a_device_without_a_control_queue_says_what_it_cannot() {
     let mut bench = Bench::new(Fake::new());
     let control = &mut bench.port.control;
-    let results: [Result<(), Unsupported>; 6] = [
+    let results: [Result<(), Unsupported>; 8] = [
         control.set_mac(MacAddress::local(9)),
         control.set_promiscuous(true),
         control.set_all_multicast(true),
         control.set_mac_filter(&[], &[]),
         control.set_vlan(1, true),
         control.announced(),
+        control.set_rx_mode(RxMode::NoBroadcast, true),
+        control.set_rx_offloads(Offloads::empty()),
     ];
     assert!(results.iter().all(Result::is_err));
     bench.assert_flows();

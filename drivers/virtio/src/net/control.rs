@@ -6,7 +6,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use netdev::{
-    Control, Device, Link, MacAddress, QueueMut, Rss, RxQueue, StartFailure, TxQueue, Unsupported,
+    Control, Device, Link, MacAddress, Offloads, QueueMut, Rss, RxMode, RxQueue, StartFailure,
+    TxQueue, Unsupported,
 };
 
 use super::VirtioNet;
@@ -20,6 +21,9 @@ use crate::transport::{DeviceStatus, DoorbellTransport};
 
 /// Most addresses of a filter table, unicast and multicast together.
 const MOST_ADDRESSES: usize = 64;
+
+/// Offloads that are a matter of the device's headers alone.
+const SWITCHED: Offloads = Offloads::RX_CHECKSUM.union(Offloads::RX_LRO);
 
 /// Everything of the device but its queues.
 pub(super) struct NetControl<T: DoorbellTransport> {
@@ -110,6 +114,21 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
     fn set_all_multicast(&mut self, on: bool) -> Result<(), Unsupported> {
         let what = "switching all-multicast mode";
         self.command(Features::CTRL_RX, what, Command::AllMulticast, &[on.into()])
+    }
+
+    fn set_rx_mode(&mut self, mode: RxMode, on: bool) -> Result<(), Unsupported> {
+        let what = "stopping frames by their kind";
+        self.command(Features::CTRL_RX_EXTRA, what, Command::Mode(mode), &[on.into()])
+    }
+
+    /// The bits are those of the features (virtio 1.2, 5.1.6.5.6.1).
+    fn set_rx_offloads(&mut self, offloads: Offloads) -> Result<(), Unsupported> {
+        let what = "switching receive offloads, or not these";
+        let Negotiated { offloads: in_force, features, .. } = self.negotiated;
+        done((in_force & SWITCHED).contains(offloads), what)?;
+        let bits = features & Features::switched_by(offloads);
+        let command = Command::Offloads;
+        self.command(Features::CTRL_GUEST_OFFLOADS, what, command, &bits.bits().to_le_bytes())
     }
 
     fn set_mac_filter(

@@ -1,18 +1,20 @@
 //! The control queue (virtio 1.2, 5.1.6.5): commands to a running device.
 #![forbid(unsafe_code)]
 
-use netdev::MacAddress;
+use netdev::{MacAddress, RxMode};
 
 use crate::ring::CommandRing;
 use crate::transport::Doorbell;
 
-/// Classes and their commands (virtio 1.2, 5.1.6.5.1 to 5.1.6.5.5).
+/// Classes and their commands (virtio 1.2, 5.1.6.5.1 to 5.1.6.5.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// `VIRTIO_NET_CTRL_RX_PROMISC`
     Promiscuous,
     /// `VIRTIO_NET_CTRL_RX_ALLMULTI`
     AllMulticast,
+    /// `VIRTIO_NET_CTRL_RX_ALLUNI`, `NOMULTI`, `NOUNI` and `NOBCAST`
+    Mode(RxMode),
     /// `VIRTIO_NET_CTRL_MAC_TABLE_SET`
     MacTable,
     /// `VIRTIO_NET_CTRL_MAC_ADDR_SET`
@@ -29,6 +31,8 @@ pub(super) enum Command {
     Rss,
     /// `VIRTIO_NET_CTRL_MQ_HASH_CONFIG`
     Hash,
+    /// `VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET`
+    Offloads,
 }
 
 impl Command {
@@ -37,6 +41,7 @@ impl Command {
         match self {
             Self::Promiscuous => [0, 0],
             Self::AllMulticast => [0, 1],
+            Self::Mode(mode) => [0, 2 + mode as u8],
             Self::MacTable => [1, 0],
             Self::Mac => [1, 1],
             Self::VlanAdd => [2, 0],
@@ -45,6 +50,7 @@ impl Command {
             Self::Pairs => [4, 0],
             Self::Rss => [4, 1],
             Self::Hash => [4, 2],
+            Self::Offloads => [5, 0],
         }
     }
 }

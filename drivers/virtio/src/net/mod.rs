@@ -8,8 +8,7 @@
 //! Pairs of queues over split or packed rings, polled. The ring's format and the header are types, chosen at start in
 //! `queues.rs`; the queues know neither the transport nor its registers.
 //!
-//! Deliberately absent: switching offloads while the device runs, and interrupts but for [`netdev::RxQueue::arm`] where
-//! the transport can wake a sleeper.
+//! Deliberately absent: interrupts but for [`netdev::RxQueue::arm`] where the transport can wake a sleeper.
 
 mod bring_up;
 mod config_space;
