@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use barewire::ports::PortMemory;
+use barewire::ports::{PortMemory, Role};
 use netbuf::{DeviceMemory, Pool, PoolConfig};
 use netdev::{Device, Info};
 
@@ -63,7 +63,43 @@ impl AnyPort {
             Self::Discard => Ok(discard::device()),
         }
     }
+
+    /// The port with memory for the rings of `pairs` pairs of queues, unless its own option says how many: a driver's
+    /// rings are in our memory, and it can use no more of them than that.
+    fn with_pairs(&self, pairs: u16) -> Self {
+        match self {
+            Self::Port(spec) if spec.role == Role::FrontEnd => {
+                let mut spec = spec.clone();
+                spec.preset.pairs.get_or_insert(pairs);
+                Self::Port(spec)
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Refuses an option that leaves some of `cores` cores without a pair of queues.
+    fn check_cores(&self, cores: usize) -> Result<(), Error> {
+        let Self::Port(spec) = self else { return Ok(()) };
+        match spec.preset.pairs {
+            Some(pairs) if usize::from(pairs) < cores => Err(Error::Usage(format!(
+                "port {self}: queues={pairs} leaves some of {cores} cores without a queue; accepted: queues={cores} or \
+                 more, or no such option"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
+
+/// The ports as they are to be opened: each with the queues that `options` want. Reports go on naming them as they were.
+fn outfitted(specs: &[AnyPort], options: &Options) -> Result<Vec<AnyPort>, Error> {
+    let cores = options.cores.len();
+    specs.iter().try_for_each(|spec| spec.check_cores(cores))?;
+    let pairs = u16::try_from(cores).unwrap_or(u16::MAX).max(options.queues);
+    Ok(specs.iter().map(|spec| spec.with_pairs(pairs.clamp(1, MAX_PAIRS))).collect())
+}
+
+/// Most pairs of queues that a driver asks for by itself: as many as the option `queues` takes.
+const MAX_PAIRS: u16 = 128;
 
 /// Devices with the names that reports give them.
 pub(crate) type Devices = Vec<(String, Box<dyn Device>)>;
@@ -73,8 +109,9 @@ pub(crate) type PoolMemory = (Vec<DeviceMemory>, PoolConfig);
 
 /// Opens the ports and makes the packet memory that they share.
 pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Pool), Error> {
-    let (mut memory, config) = prepare(specs, options, 1)?;
-    let devices = devices(specs, &mut memory)?;
+    let outfitted = outfitted(specs, options)?;
+    let (mut memory, config) = prepare(&outfitted, options, 1)?;
+    let devices = devices(specs, &outfitted, &mut memory)?;
     Ok((devices, memory::pool(&mut memory, config)?))
 }
 
@@ -84,8 +121,9 @@ pub(crate) fn open_for(
     options: &Options,
     pools: usize,
 ) -> Result<(Devices, PoolMemory), Error> {
-    let (mut memory, config) = prepare(specs, options, pools)?;
-    let devices = devices(specs, &mut memory)?;
+    let outfitted = outfitted(specs, options)?;
+    let (mut memory, config) = prepare(&outfitted, options, pools)?;
+    let devices = devices(specs, &outfitted, &mut memory)?;
     Ok((devices, memory::pieces(&mut memory, config, pools)?))
 }
 
@@ -105,15 +143,19 @@ fn prepare(
     Ok((memory::share(config, pools, rings)?, config))
 }
 
-fn devices(specs: &[AnyPort], memory: &mut PortMemory) -> Result<Devices, Error> {
-    let device = |spec: &AnyPort| {
-        let name = spec.to_string();
+fn devices(
+    named: &[AnyPort],
+    specs: &[AnyPort],
+    memory: &mut PortMemory,
+) -> Result<Devices, Error> {
+    let device = |(name, spec): (&AnyPort, &AnyPort)| {
+        let name = name.to_string();
         match spec.open(memory) {
             Ok(device) => Ok((name, device)),
             Err(reason) => Err(Error::Port { name, reason }),
         }
     };
-    specs.iter().map(device).collect()
+    named.iter().zip(specs).map(device).collect()
 }
 
 /// Opens a port only to see what it offers.

@@ -40,6 +40,42 @@ fn frames_go_both_ways_through_the_rings_whoever_listens() {
     }
 }
 
+/// Nothing is said of queues on the ports: the driver's side has as many as there are threads, or as are asked for.
+#[test]
+fn each_thread_or_each_queue_has_a_pair_of_its_own() {
+    let cores = plat_linux::allowed_cores().unwrap();
+    let options =
+        Options { rate: Rate::Packets(100_000), count: Some(10_001), ..Options::default() };
+    let one_thread = Options { queues: 2, ..options.clone() };
+    let mut all = vec![("queues", one_thread)];
+    match cores[..] {
+        [a, b, ..] => all.push(("cores", Options { cores: vec![a, b], ..options })),
+        _ => println!("skipped: two threads need two cores, and there is one"),
+    }
+    for (name, options) in all {
+        for back_end_listens in [true, false] {
+            let ports = ports(name, back_end_listens);
+            let report = run(&ports, options.clone());
+            for d in &report.directions {
+                assert_eq!((d.sent, d.received), (10_001, 10_001), "{report}");
+            }
+            assert!(report.is_clean(), "{report}");
+            assert_eq!(report.ports[1].name, ports[1].to_string(), "named as it was named");
+        }
+    }
+}
+
+#[test]
+fn an_option_that_leaves_a_core_without_a_queue_is_a_usage_error() {
+    for role in ["vhost-user", "virtio-user"] {
+        let port: PortSpec = format!("{role}:/nonexistent/socket,queues=1").parse().unwrap();
+        let options = Options { cores: vec![0, 1], ..Options::default() };
+        let error = Runner::open(&[port], options).err().expect("refused");
+        assert!(error.is_usage(), "{error}");
+        assert!(error.to_string().contains("accepted: queues=2 or more"), "{error}");
+    }
+}
+
 #[test]
 fn as_fast_as_possible_loses_nothing_between_two_rings() {
     let options = Options {
