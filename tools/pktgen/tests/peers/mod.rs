@@ -12,9 +12,18 @@ pub(crate) fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason} (tools/setup --tests installs it)");
 }
 
+/// Where tools/setup puts programs that are no packages of the machine: one place for all checkouts.
+fn place() -> PathBuf {
+    let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = directory("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&directory("HOME")?).join(".cache")));
+    let target = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    cache.unwrap_or_else(target).join("barewire/bin")
+}
+
 /// A Python that has all of `modules`: that of tools/setup, the PATH's or Debian's.
 pub(crate) fn python(modules: &[&str]) -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
+    let own = place().join("python");
     let script = format!("import {}", modules.join(", "));
     let has = |python: &PathBuf| {
         let output = Command::new(python).args(["-c", &script]).output();
@@ -27,11 +36,12 @@ pub(crate) fn python(modules: &[&str]) -> Option<PathBuf> {
     found
 }
 
-/// Whether a program can be started.
-pub(crate) fn have(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        skip(&format!("no {program}"));
+/// A program that can be started: of the PATH, or that of tools/setup.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let starts = |path: &PathBuf| Command::new(path).arg("--version").output().is_ok();
+    let found = [name.into(), place().join(name)].into_iter().find(starts);
+    if found.is_none() {
+        skip(&format!("no {name}"));
     }
     found
 }
