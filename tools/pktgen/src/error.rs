@@ -36,6 +36,8 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// A search's time was over in the middle of a trial.
+    OutOfTime,
     /// The run was stopped before a first frame had come through: there is no result.
     Interrupted,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
             Self::NoForwarding { from, to, waited } => {
                 write!(f, "no forwarding between {from} and {to} within {} s", waited.as_secs_f64())
             }
+            Self::OutOfTime => f.write_str("the time was over in the middle of a trial"),
             Self::Interrupted => f.write_str("interrupted before a first frame had come through"),
         }
     }

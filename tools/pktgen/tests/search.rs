@@ -7,8 +7,8 @@ use pktgen::Error;
 use pktgen::search::simulated::Simulated;
 use pktgen::search::{
     BackToBack, Completion, DeviceUnderTest, Findings, FrameLoss, Goal, GoalStatus, LatencyAt,
-    LossRatios, Recovery, Search, SearchOptions, SearchOutcome, Soak, Throughput, TrialResult,
-    Verdict,
+    LossRatios, Recovery, RecoveryTimes, Search, SearchOptions, SearchOutcome, Soak, Throughput,
+    TrialResult, Verdict,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,10 +188,11 @@ fn what_ends_a_search_early_leaves_a_partial_result_that_says_so() {
     let goal = &json["findings"]["found"][0];
     assert_eq!((&goal["name"], &goal["final_trial_s"]), (&"ndr".into(), &10.0.into()));
 
-    for search in all_searches() {
+    for (search, first) in all_searches() {
+        let max_time = Some(first * 3 / 2);
         for (limits, expected) in [
             (SearchOptions { max_trials: 1, ..options() }, Completion::OutOfTrials),
-            (SearchOptions { max_time: Some(SECOND / 2), ..options() }, Completion::OutOfTime),
+            (SearchOptions { max_time, ..options() }, Completion::OutOfTime),
         ] {
             let mut device = Simulated::step(1e6);
             let outcome = search.run(&mut device, &limits, &mut |_| ControlFlow::Continue(()));
@@ -210,17 +211,66 @@ fn what_ends_a_search_early_leaves_a_partial_result_that_says_so() {
     }
 }
 
-/// Each makes at least two trials, the first of at least half a second.
-fn all_searches() -> Vec<Search> {
+/// Each makes at least two trials; with how long its first is.
+fn all_searches() -> Vec<(Search, Duration)> {
+    let (trial, minute) = (SECOND, 60 * SECOND);
     vec![
-        Search::ndr_pdr(),
-        Search::Throughput(Throughput { trial: SECOND, ..Throughput::default() }),
-        Search::Latency(LatencyAt { trial: SECOND, repeats: 2, ..LatencyAt::shares_of(1_000_000) }),
-        Search::FrameLoss(FrameLoss { trial: SECOND, ..FrameLoss::default() }),
-        Search::BackToBack(BackToBack::default()),
-        Search::Recovery(Recovery { repeats: 3, ..Recovery::new(1_000_000) }),
-        Search::Soak(Soak { rate: 1_000_000, trial: SECOND, total: 10 * SECOND }),
+        (Search::ndr_pdr(), SECOND),
+        (Search::Throughput(Throughput { trial, ..Throughput::default() }), SECOND),
+        (
+            Search::Latency(LatencyAt { trial, repeats: 2, ..LatencyAt::shares_of(1_000_000) }),
+            SECOND,
+        ),
+        (Search::FrameLoss(FrameLoss { trial, ..FrameLoss::default() }), SECOND),
+        (Search::BackToBack(BackToBack::default()), 2 * SECOND),
+        (Search::Recovery(Recovery { repeats: 3, ..Recovery::new(1_000_000) }), 2 * minute),
+        (Search::Soak(Soak { rate: 1_000_000, trial, total: 10 * SECOND }), SECOND),
     ]
+}
+
+/// A device on a busy machine: whatever is asked for takes three times as long.
+struct Slow {
+    device: Simulated,
+    /// What each trial was told that it may take.
+    left: Vec<Option<Duration>>,
+}
+
+impl DeviceUnderTest for Slow {
+    fn measure(&mut self, rate: u64, duration: Duration) -> Result<TrialResult, Error> {
+        let result = self.device.measure(rate, duration)?;
+        Ok(TrialResult { took_s: 3.0 * result.took_s, ..result })
+    }
+
+    fn recover(&mut self, over: u64, under: u64, time: Duration) -> Result<RecoveryTimes, Error> {
+        let times = self.device.recover(over, under, time)?;
+        Ok(RecoveryTimes { took_s: 3.0 * times.took_s, ..times })
+    }
+
+    fn end_within(&mut self, left: Option<Duration>) {
+        self.left.push(left);
+    }
+}
+
+/// No trial is begun that would not end in time if it were as slow as those before, and each knows what it may take.
+#[test]
+fn a_search_ends_in_its_time_on_a_slow_machine() {
+    for (search, first) in all_searches() {
+        for times in [3, 4, 5, 8] {
+            let most = times * first;
+            let mut device = Slow { device: Simulated::step(1e6), left: Vec::new() };
+            let limits = SearchOptions { max_time: Some(most), ..options() };
+            let outcome = search.run(&mut device, &limits, &mut |_| ControlFlow::Continue(()));
+            let outcome = outcome.unwrap();
+            let name = search.name();
+            assert_eq!(outcome.completion, Completion::OutOfTime, "{name}");
+            assert!(outcome.spent_s <= most.as_secs_f64() + 1e-6, "{name}: {}", outcome.spent_s);
+            assert_eq!(device.left[0], Some(most), "{name}");
+            assert!(device.left.is_sorted_by(|a, b| a > b), "{name}: {:?}", device.left);
+        }
+        let limits = SearchOptions { max_time: Some(first - SECOND / 1000), ..options() };
+        let error = search.check_with(&limits).unwrap_err().to_string();
+        assert!(error.contains("accepted: more time, or shorter trials"), "{error}");
+    }
 }
 
 #[test]

@@ -160,6 +160,64 @@ fn a_signal_ends_a_search_with_what_it_has() {
     assert_eq!((outcome.completion, outcome.trials.len()), (Completion::Stopped, 1));
 }
 
+/// A device that swallows every frame once it has taken some.
+struct Swallowing(Box<dyn Device>);
+
+struct SwallowingTx {
+    inner: Box<dyn TxQueue>,
+    taken: usize,
+}
+
+impl Device for Swallowing {
+    fn info(&self) -> Info {
+        self.0.info()
+    }
+
+    fn start(self: Box<Self>, config: &Config, pool: &Pool) -> Result<Port, StartError> {
+        let mut port = self.0.start(config, pool)?;
+        let swallowing = |inner| -> Box<dyn TxQueue> { Box::new(SwallowingTx { inner, taken: 0 }) };
+        port.tx = port.tx.into_iter().map(swallowing).collect();
+        Ok(port)
+    }
+
+    fn split(self: Box<Self>, pairs: u16) -> Result<Vec<Box<dyn Device + Send>>, StartError> {
+        Err(StartError::indivisible(self, pairs))
+    }
+}
+
+impl TxQueue for SwallowingTx {
+    fn tx_burst(&mut self, packets: &mut Burst) -> usize {
+        if self.taken < BEFORE {
+            let taken = self.inner.tx_burst(packets);
+            self.taken += taken;
+            return taken;
+        }
+        let taken = packets.len();
+        packets.clear();
+        taken
+    }
+
+    fn counters(&self) -> &Arc<QueueCounters> {
+        self.inner.counters()
+    }
+}
+
+/// The device dies in the first trial: no frame of the second one's warm-up comes back, and the search does not wait for
+/// it longer than it may take.
+#[test]
+fn a_trial_that_never_begins_ends_with_the_searchs_time() {
+    let (a, b) = loopback::pair();
+    let devices: Devices = vec![("a".into(), Box::new(Swallowing(a))), ("b".into(), b)];
+    let options = Options { warm_up: Duration::from_secs(1000), ..options() };
+    let mut runner = Runner::with_devices(devices, pool(), options.clone()).unwrap();
+    let mut device = RunnerDevice::new(&mut runner, 2, options);
+    let limits = SearchOptions { max_time: Some(Duration::from_secs(4)), ..limits() };
+    let search = Search::LossRatios(LossRatios { goals: vec![goal(0.0)] });
+    let outcome = search.run(&mut device, &limits, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(outcome.completion, Completion::OutOfTime, "{outcome}");
+    assert_eq!(outcome.trials.len(), 1, "{outcome}");
+}
+
 const STALL: Duration = Duration::from_millis(100);
 /// Frames that pass before the stall.
 const BEFORE: usize = 1_000;

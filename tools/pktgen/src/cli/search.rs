@@ -70,10 +70,10 @@ struct HowArgs {
     #[arg(long, default_value = "14.880952Mpps", value_name = "RATE", allow_hyphen_values = true)]
     max_rate: Rate,
     /// A goal of loss-ratios: NAME=LOSS [default: ndr=0 and pdr=0.5%]
-    #[arg(long, value_name = "GOAL", value_parser = goal)]
+    #[arg(long, value_name = "GOAL", value_parser = goal, allow_hyphen_values = true)]
     goal: Vec<Goal>,
     /// How far apart a goal's bounds may be: 0.5%
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true)]
     width: Option<f64>,
     /// Rates of latency, recovery and soak: 1Mpps,2Mpps
     #[arg(long, value_name = "RATES", value_delimiter = ',', allow_hyphen_values = true)]
@@ -82,15 +82,15 @@ struct HowArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     trial: Option<Duration>,
     /// Steps of frame-loss [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     steps: Option<u32>,
     /// How often to measure, where the method repeats
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     repeats: Option<u32>,
     /// Seconds of a soak [default: 7200]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     duration: Option<Duration>,
-    /// End with what is known after so many seconds of trials
+    /// End with what is known after so many seconds, the first wait for the device aside
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     max_time: Option<Duration>,
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netbuf::{DeviceMemory, Pool};
 use netdev::{Device, loopback};
@@ -21,6 +21,8 @@ pub struct Ceiling {
     pub rate: f64,
     /// The share of the time during which the loopback was full: what is sent at full speed fills it.
     pub ring_full: f64,
+    /// Seconds that it took to measure.
+    pub took_s: f64,
     /// How it was measured.
     pub method: &'static str,
 }
@@ -40,6 +42,7 @@ pub fn measure_ceiling(
     ports: usize,
     duration: Duration,
 ) -> Result<Ceiling, Error> {
+    let start = Instant::now();
     let options =
         Options { rate: Rate::Max, count: None, duration: Some(duration), ..options.clone() };
     let config = memory::pool_config(&options);
@@ -51,7 +54,8 @@ pub fn measure_ceiling(
     let rate = report.directions.iter().fold(f64::INFINITY, slowest);
     let ring_full =
         report.directions.iter().map(super::runner::ring_full_share).fold(0.0, f64::max);
-    Ok(Ceiling { rate, ring_full, method: "one thread, loopback in its own memory" })
+    let took_s = start.elapsed().as_secs_f64();
+    Ok(Ceiling { rate, ring_full, took_s, method: "one thread, loopback in its own memory" })
 }
 
 fn devices(ports: usize) -> Vec<(String, Box<dyn Device>)> {

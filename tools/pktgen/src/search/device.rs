@@ -38,6 +38,12 @@ pub trait DeviceUnderTest {
         Err(Error::Usage("this device cannot change its rate in the middle of a trial".into()))
     }
 
+    /// What is asked for next may take so long and no longer, the wait for a device that is not there yet aside; `None`:
+    /// as long as it takes. What takes longer may be ended with [`Error::OutOfTime`].
+    fn end_within(&mut self, left: Option<Duration>) {
+        let _ = left;
+    }
+
     /// The trials that follow shall measure latency, as far as the device can.
     fn want_latency(&mut self) {}
 

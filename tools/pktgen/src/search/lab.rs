@@ -51,8 +51,13 @@ pub(super) struct Lab<'a> {
     last: Option<TrialRecord>,
     made: u64,
     invalid: u64,
+    /// Seconds of all that was done.
     spent_s: f64,
+    /// Of them, those of trials; and what these were to take.
+    trials_s: f64,
     asked_s: f64,
+    /// The most seconds that a trial took longer than it was to.
+    most_added_s: f64,
 }
 
 impl<'a> Lab<'a> {
@@ -75,7 +80,9 @@ impl<'a> Lab<'a> {
             made: 0,
             invalid: 0,
             spent_s: 0.0,
+            trials_s: 0.0,
             asked_s: 0.0,
+            most_added_s: 0.0,
         }
     }
 
@@ -97,6 +104,7 @@ impl<'a> Lab<'a> {
     /// Asks what the generator can do by itself. That it cannot be told ends no search.
     pub(super) fn find_ceiling(&mut self) {
         self.ceiling = self.device.ceiling().ok().flatten();
+        self.spent_s += self.ceiling.map_or(0.0, |ceiling| ceiling.took_s);
     }
 
     /// The trials that follow shall measure latency.
@@ -123,6 +131,7 @@ impl<'a> Lab<'a> {
         let mut best: f64 = 0.0;
         for repeat in 0..=self.options.repeats {
             self.announce(plan)?;
+            self.device.end_within(self.left());
             let result = make(self.device).map_err(completion_of)?;
             let record = self.record(plan, result);
             if record.verdict != Verdict::RateNotKept {
@@ -145,25 +154,24 @@ impl<'a> Lab<'a> {
         took_s: impl FnOnce(&T) -> f64,
     ) -> Result<T, Completion> {
         self.announce(plan)?;
+        self.device.end_within(self.left());
         let value = make(self.device).map_err(completion_of)?;
-        self.made += 1;
-        self.spent_s += took_s(&value);
-        self.asked_s += plan.duration_s;
+        self.count(plan, took_s(&value));
         Ok(value)
     }
 
     /// Tells the caller what comes, and ends the search where it is time to.
     fn announce(&mut self, plan: &Plan<'_>) -> Result<(), Completion> {
-        if self.options.max_time.is_some_and(|most| self.spent_s >= most.as_secs_f64()) {
+        if self.left().is_some_and(|left| left.as_secs_f64() < self.would_take(plan)) {
             return Err(Completion::OutOfTime);
         }
         if self.made >= self.options.max_trials {
             return Err(Completion::OutOfTrials);
         }
         let slowness =
-            if self.asked_s > 0.0 { (self.spent_s / self.asked_s).max(1.0) } else { 1.0 };
+            if self.asked_s > 0.0 { (self.trials_s / self.asked_s).max(1.0) } else { 1.0 };
         let remaining_s = (plan.duration_s + plan.then_s) * slowness;
-        let left = self.options.max_time.map(|most| most.as_secs_f64() - self.spent_s);
+        let left = self.left().map(|left| left.as_secs_f64());
         let now = Progress {
             trials: self.made,
             invalid: self.invalid,
@@ -175,6 +183,27 @@ impl<'a> Lab<'a> {
             bounds: plan.bounds.clone(),
         };
         if (self.progress)(&now).is_break() { Err(Completion::Stopped) } else { Ok(()) }
+    }
+
+    /// What is left of the search's time.
+    fn left(&self) -> Option<Duration> {
+        let spent = Duration::try_from_secs_f64(self.spent_s).unwrap_or(Duration::MAX);
+        self.options.max_time.map(|most| most.saturating_sub(spent))
+    }
+
+    /// Seconds that the trial takes if as much is added to it as to the worst before: warm-up, stragglers, a busy
+    /// machine.
+    fn would_take(&self, plan: &Plan<'_>) -> f64 {
+        plan.duration_s + self.most_added_s
+    }
+
+    /// Counts a trial that took so long.
+    fn count(&mut self, plan: &Plan<'_>, took_s: f64) {
+        self.made += 1;
+        self.spent_s += took_s.max(0.0);
+        self.trials_s += took_s.max(0.0);
+        self.asked_s += plan.duration_s;
+        self.most_added_s = self.most_added_s.max(took_s - plan.duration_s);
     }
 
     fn record(&mut self, plan: &Plan<'_>, result: TrialResult) -> TrialRecord {
@@ -189,10 +218,8 @@ impl<'a> Lab<'a> {
             verdict,
             result,
         };
-        self.made += 1;
         self.invalid += u64::from(verdict == Verdict::RateNotKept);
-        self.spent_s += record.result.took_s.max(0.0);
-        self.asked_s += plan.duration_s;
+        self.count(plan, record.result.took_s);
         if self.trials.len() < self.kept {
             self.trials.push(record.clone());
         }
@@ -247,6 +274,7 @@ impl<'a> Lab<'a> {
 fn completion_of(error: Error) -> Completion {
     match error {
         Error::Interrupted => Completion::Stopped,
+        Error::OutOfTime => Completion::OutOfTime,
         other => Completion::Failed(other.to_string()),
     }
 }

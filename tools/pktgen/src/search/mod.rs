@@ -148,7 +148,29 @@ impl Search {
     /// # Errors
     /// [`Error::Usage`]: they do not, in words that say what would.
     pub fn check_with(&self, options: &SearchOptions) -> Result<(), Error> {
-        options.check().and_then(|()| self.check(options)).map_err(Error::Usage)
+        let checked = options.check().and_then(|()| self.check(options));
+        checked.and_then(|()| self.check_time(options)).map_err(Error::Usage)
+    }
+
+    /// Whether the first trial ends before the search's time is over.
+    fn check_time(&self, options: &SearchOptions) -> Result<(), String> {
+        let first = match self {
+            Self::LossRatios(search) => search.goals.iter().map(|goal| goal.initial_trial).min(),
+            Self::Throughput(search) => Some(search.trial),
+            Self::Latency(search) => Some(search.trial),
+            Self::FrameLoss(search) => Some(search.trial),
+            Self::BackToBack(search) => Some(search.longest),
+            Self::Recovery(search) => Some(2 * search.duration),
+            Self::Soak(search) => Some(search.trial.min(search.total)),
+        };
+        match (first, options.max_time) {
+            (Some(first), Some(most)) if most < first => Err(format!(
+                "a search of at most {} s whose first trial takes {} s; accepted: more time, or shorter trials",
+                most.as_secs_f64(),
+                first.as_secs_f64()
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, options: &SearchOptions) -> Result<(), String> {

@@ -17,7 +17,8 @@ pub struct SearchOptions {
     /// How often a trial that does not count is made again, before its rate is held to be more than the generator can
     /// keep.
     pub repeats: u32,
-    /// The search ends with what it has once its trials took so long; `None`: no limit.
+    /// The search ends with what it has after so long, the first wait for the device aside; `None`: no limit. A trial
+    /// that would take longer than what is left is not begun, and one that does is ended.
     pub max_time: Option<Duration>,
     /// The search ends with what it has after so many trials: a bound on its memory.
     pub max_trials: u64,

@@ -35,7 +35,7 @@ pub struct SearchOutcome {
     pub ceiling: Option<Ceiling>,
     /// Trials that did not count, because the generator did not keep its rate.
     pub invalid_trials: u64,
-    /// Seconds that the trials took.
+    /// Seconds that the search took, the first wait for the device aside.
     pub spent_s: f64,
     /// All trials, in order; of a soak the first thousand.
     pub trials: Vec<TrialRecord>,

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::RecoveryTimes;
 use super::gaps::Gaps;
@@ -21,15 +21,14 @@ const BASE: &str = "base";
 /// How far the generator may be from its rates.
 const RATE_ERROR: f64 = 0.005;
 
-/// One overload of `duration`, and as long at the reduced rate.
+/// One overload of `duration`, and as long at the reduced rate; and how long the warm-up took, in seconds.
 pub(super) fn recover(
     runner: &mut Runner,
     options: &Options,
     (overload, reduced): (u64, u64),
     duration: Duration,
     each: &mut dyn FnMut(&Tick) -> ControlFlow<()>,
-) -> Result<RecoveryTimes, Error> {
-    let start = Instant::now();
+) -> Result<(RecoveryTimes, f64), Error> {
     let more = overload.saturating_sub(reduced).max(1);
     let frames = super::lab::to_rate(more as f64 * duration.as_secs_f64());
     runner.set_options(Options {
@@ -47,7 +46,7 @@ pub(super) fn recover(
     if report.interrupted {
         return Err(Error::Interrupted);
     }
-    Ok(RecoveryTimes { took_s: start.elapsed().as_secs_f64(), ..times(&report, &gaps.borrow()) })
+    Ok((times(&report, &gaps.borrow()), report.warm_up_s))
 }
 
 /// The base stream, and the one that is added to it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::ceiling::{Ceiling, measure_ceiling};
 use super::{DeviceUnderTest, RecoveryTimes, TrialResult, overload};
 use crate::latency::Sampling;
-use crate::{DirectionReport, Error, Options, Rate, Report, Runner, Tick};
+use crate::{DirectionReport, Error, Options, Phase, Rate, Report, Runner, Tick};
 
 /// How long the generator's ceiling is measured.
 const CEILING: Duration = Duration::from_millis(500);
@@ -22,12 +22,17 @@ pub struct RunnerDevice<'a> {
     options: Options,
     ports: usize,
     each: EachTick<'a>,
+    /// What is asked for next may take so long.
+    left: Option<Duration>,
+    /// Whether a frame has come through: then a warm-up is part of a trial, and not a wait for the device.
+    is_there: bool,
 }
 
 impl<'a> RunnerDevice<'a> {
     /// Trials on `ports` (1 or 2) ports as in `options`, but for rate, count and duration.
     pub fn new(runner: &'a mut Runner, ports: usize, options: Options) -> Self {
-        Self { runner, options, ports, each: Box::new(|_| ControlFlow::Continue(())) }
+        let each = Box::new(|_: &Tick| ControlFlow::Continue(()));
+        Self { runner, options, ports, each, left: None, is_there: false }
     }
 
     /// Calls `each` once per second of a trial; what it breaks ends the search.
@@ -45,13 +50,58 @@ impl<'a> RunnerDevice<'a> {
         }
         let start = Instant::now();
         self.runner.set_options(options)?;
-        let report = self.runner.run(&mut *self.each)?;
+        let mut watch = Watch::new(self.left, self.is_there);
+        let report = self.runner.run(&mut |tick| watch.look(tick, &mut *self.each));
+        let report = report.map_err(|error| watch.reason(error))?;
         if report.interrupted {
-            return Err(Error::Interrupted);
+            return Err(watch.reason(Error::Interrupted));
         }
-        // The first warm-up lasts until the device is there: that is no time of trials.
-        let took_s = (start.elapsed().as_secs_f64() - report.warm_up_s).max(0.0);
+        let took_s = self.took_s(start.elapsed(), report.warm_up_s);
         Ok(TrialResult { took_s, ..result(&report) })
+    }
+
+    /// The first warm-up lasts until the device is there: that is no time of trials.
+    fn took_s(&mut self, elapsed: Duration, warm_up_s: f64) -> f64 {
+        let waited_s = if self.is_there { 0.0 } else { warm_up_s };
+        self.is_there = true;
+        (elapsed.as_secs_f64() - waited_s).max(0.0)
+    }
+}
+
+/// Ends a trial that takes longer than it may.
+struct Watch {
+    left: Option<Duration>,
+    since: Instant,
+    is_there: bool,
+    is_late: bool,
+}
+
+impl Watch {
+    fn new(left: Option<Duration>, is_there: bool) -> Self {
+        Self { left, since: Instant::now(), is_there, is_late: false }
+    }
+
+    /// A second of the trial has passed. What is only waiting for stragglers has been made and is let be.
+    fn look(
+        &mut self,
+        tick: &Tick,
+        each: &mut dyn FnMut(&Tick) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if !self.is_there && tick.phase == Phase::WarmUp {
+            self.since = Instant::now();
+        }
+        let late = self.left.is_some_and(|left| self.since.elapsed() > left);
+        self.is_late |= late && tick.phase != Phase::Draining;
+        let wish = each(tick);
+        if self.is_late { ControlFlow::Break(()) } else { wish }
+    }
+
+    /// Why a trial ended that ended with `error`.
+    fn reason(&self, error: Error) -> Error {
+        match error {
+            Error::Interrupted if self.is_late => Error::OutOfTime,
+            other => other,
+        }
     }
 }
 
@@ -82,8 +132,16 @@ impl DeviceUnderTest for RunnerDevice<'_> {
         reduced: u64,
         duration: Duration,
     ) -> Result<RecoveryTimes, Error> {
-        let rates = (overload, reduced);
-        overload::recover(self.runner, &self.options, rates, duration, &mut *self.each)
+        let (start, rates) = (Instant::now(), (overload, reduced));
+        let mut watch = Watch::new(self.left, self.is_there);
+        let mut each = |tick: &Tick| watch.look(tick, &mut *self.each);
+        let found = overload::recover(self.runner, &self.options, rates, duration, &mut each);
+        let (times, warm_up_s) = found.map_err(|error| watch.reason(error))?;
+        Ok(RecoveryTimes { took_s: self.took_s(start.elapsed(), warm_up_s), ..times })
+    }
+
+    fn end_within(&mut self, left: Option<Duration>) {
+        self.left = left;
     }
 
     fn want_latency(&mut self) {

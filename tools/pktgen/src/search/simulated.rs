@@ -160,7 +160,7 @@ impl DeviceUnderTest for Simulated {
     }
 
     fn ceiling(&mut self) -> Result<Option<Ceiling>, Error> {
-        let rate = self.generator;
-        Ok(rate.is_finite().then_some(Ceiling { rate, ring_full: 0.0, method: "simulated" }))
+        let (rate, method) = (self.generator, "simulated");
+        Ok(rate.is_finite().then_some(Ceiling { rate, ring_full: 0.0, took_s: 0.0, method }))
     }
 }
