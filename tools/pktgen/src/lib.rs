@@ -1,33 +1,31 @@
 //! The traffic generator, as a library: offer this, expect that.
 //!
-//! A [`Runner`] drives one or two ports from one thread, or from one on each of several cores ([`Options::cores`]). Each generated frame carries a stream identifier,
-//! a sequence number, a time stamp and a checksum of its contents, so that everything that comes back is
-//! told apart: in order, reordered, duplicated, corrupted, misdirected, or not ours at all. What does not
-//! come back is lost. A capture can be replayed instead, and what comes back compared frame by frame.
+//! A [`Runner`] drives one or two ports from one thread, or from one on each of several cores ([`Options::cores`]). Each
+//! generated frame carries a stream identifier, a sequence number, a time stamp and a checksum of its contents, so that
+//! everything that comes back is told apart: in order, reordered, duplicated, corrupted, misdirected, or not ours at all.
+//! What does not come back is lost. A capture can be replayed instead, and what comes back compared frame by frame.
 //!
 //! What to send is a list of [`StreamSpec`]s, from flags or a [`Scenario`]; [`latency`] measures how long it takes,
 //! [`search`] finds what a device can do, [`document`] and [`report_page`] write results for machines and people.
 //!
-//! Offer this, expect that:
+//! Offer this, expect that ([`Offer`]):
 //!
 //! ```
-//! use netbuf::{DeviceMemory, Pool, PoolConfig};
-//! use pktgen::{Options, Rate, Runner, StreamSpec};
+//! use pktgen::{CLEAN, Offer};
 //!
 //! let (a, b) = netdev::loopback::pair(); // or what is to be tested, between two of them
-//! let config = PoolConfig::default();
-//! let pool = Pool::new(DeviceMemory::from_heap(config.device_bytes()), config)?;
-//! let frame = "ethernet/vlan(id=5)/ipv4/udp(destination=53)".parse()?;
-//! let fields = vec!["ipv4.source=inc:10.0.0.1-10.0.0.100".parse()?];
-//! let streams = vec![StreamSpec { frame, fields, ..StreamSpec::default() }];
-//! let options = Options { rate: Rate::Max, count: Some(1000), streams, ..Options::default() };
-//! let mut runner = Runner::with_devices(vec![("a".into(), a), ("b".into(), b)], pool, options)?;
-//! let report = runner.run(&mut |_| std::ops::ControlFlow::Continue(()))?;
-//! assert!(report.is_clean());
+//! Offer::at("1Mpps")
+//!     .frames("ethernet/vlan(id=5)/ipv4/udp(destination=53)")
+//!     .field("ipv4.source=inc:10.0.0.1-10.0.0.100")
+//!     .count(1000)
+//!     .latency()
+//!     .through_devices([a, b])? // or .through(&["virtio-user:/run/a", "virtio-user:/run/b"])?
+//!     .expect(CLEAN)?
+//!     .expect(&["received==1000", "p99<10s"])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With ports of the machine:
+//! The same with every option, and word of what goes on, on ports of the machine:
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -66,6 +64,7 @@ pub mod latency;
 mod memory;
 mod merge;
 pub mod observer;
+mod offer;
 mod options;
 pub mod pacer;
 pub mod playback;
@@ -97,6 +96,7 @@ pub use capture::Capture;
 pub use environment::Environment;
 pub use error::Error;
 pub use observer::{LatencySink, SharedLatencySink};
+pub use offer::{CLEAN, Offer, UNHARMED, Unmet};
 pub use options::{Direction, FrameSize, Options, Replay};
 pub use playback::{Speed, Timing};
 pub use ports::{AnyPort, PortSpec, probe};
