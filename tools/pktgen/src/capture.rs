@@ -9,8 +9,6 @@ pub mod recorder;
 pub mod rewrite;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +20,8 @@ pub use rewrite::Rewrite;
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser};
 use pcap_file::pcapng::{Block, PcapNgParseError, PcapNgParser};
+
+use crate::file;
 
 /// The frames of a capture, in order. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,6 +53,9 @@ impl fmt::Display for CaptureError {
 
 impl std::error::Error for CaptureError {}
 
+/// Bytes of the largest file that is read: it is kept in memory.
+const MOST: u64 = 4 << 30;
+
 const ETHERNET_HEADER: usize = 14;
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
@@ -64,14 +67,7 @@ impl Capture {
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let named =
             |what: &dyn fmt::Display| CaptureError(format!("capture {}: {what}", path.display()));
-        let about = fs::metadata(path).map_err(|error| named(&error))?;
-        if !about.is_file() {
-            return Err(named(&"not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        // No more than the file had: one that grows while it is read, or /proc's kind, cannot fill the memory.
-        let file = File::open(path).map_err(|error| named(&error))?;
-        file.take(about.len()).read_to_end(&mut bytes).map_err(|error| named(&error))?;
+        let bytes = file::read(path, MOST).map_err(|error| named(&error))?;
         Self::parse(&bytes).map_err(|CaptureError(what)| named(&what))
     }
 

@@ -59,6 +59,7 @@ mod endpoint;
 mod environment;
 mod error;
 pub mod fail_on;
+pub mod file;
 mod flow;
 pub mod latency;
 mod memory;

@@ -31,7 +31,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::stream::parse_duration;
-use crate::{Checksums, Coverage, Direction, Options, Rate, StreamSpec};
+use crate::{Checksums, Coverage, Direction, Options, Rate, StreamSpec, file};
+
+/// Bytes of the largest scenario file.
+const MOST: u64 = 16 << 20;
 
 /// What a scenario file says.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +60,7 @@ impl Scenario {
     /// It cannot be read, or [`ScenarioError`] as [`from_str`](Self::from_str).
     pub fn open(path: &Path) -> Result<Self, ScenarioError> {
         let name = path.display();
-        let text = std::fs::read_to_string(path)
+        let text = file::read_text(path, MOST)
             .map_err(|error| ScenarioError(format!("cannot read the scenario {name}: {error}")))?;
         text.parse()
             .map_err(|ScenarioError(error)| ScenarioError(format!("scenario {name}: {error}")))

@@ -36,7 +36,10 @@ pub use frame::{FrameSpec, LayerKind, LayerSpec};
 pub use profile::{Profile, parse_duration};
 pub use size::SizeSpec;
 
-use crate::template::Coverage;
+use netdev::MacAddress;
+
+use crate::stamp::DATA_MAGIC;
+use crate::template::{Coverage, TemplateConfig, compile};
 use crate::{Direction, Rate};
 
 /// One stream: frames that are alike, at a rate, in one direction or both.
@@ -108,13 +111,40 @@ impl StreamSpec {
         if self.weight == 0 || self.flows == Some(0) || self.count == Some(0) {
             return Err("a weight, a number of flows and a count are at least 1".into());
         }
+        for (number, field) in self.fields.iter().enumerate() {
+            if self.fields[..number].iter().any(|other| other.name == field.name) {
+                let name = &field.name;
+                return Err(format!("field {name} is given twice; accepted: each field once"));
+            }
+        }
         if self.per_flow && self.flows.is_none_or(|flows| flows > MOST_FLOWS) {
             return Err(format!("figures per flow need `flows` from 1 to {MOST_FLOWS}"));
         }
         if self.per_flow && !self.stamp {
             return Err("figures per flow need a stamp".into());
         }
-        Ok(())
+        self.compiles()
+    }
+
+    /// Whether frames can be made of it, of the smallest size and of the largest; whatever the ports' addresses are.
+    fn compiles(&self) -> Result<(), String> {
+        let sizes = self.sizes();
+        let mut ends: Vec<u16> = sizes.first().into_iter().chain(sizes.last()).copied().collect();
+        ends.dedup();
+        let compiled = compile(&TemplateConfig {
+            frame: &self.frame,
+            sizes: &ends,
+            fields: &self.fields,
+            checksums: &self.checksums,
+            coverage: self.coverage.unwrap_or(Coverage::WithoutMacs),
+            stamped: self.stamp,
+            source: MacAddress::local(0),
+            destination: MacAddress::local(1),
+            magic: DATA_MAGIC,
+            stream: 0,
+            run: 0,
+        });
+        compiled.map(drop)
     }
 
     /// The sizes: those that were named, or that of a frame given by its bytes.

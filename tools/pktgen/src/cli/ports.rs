@@ -21,13 +21,14 @@ pub(crate) struct PortArgs {
     #[arg(long)]
     direction: Option<Direction>,
     /// Queues of each port, each way, as far as it has so many
-    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
+          allow_hyphen_values = true)]
     queues: u16,
     /// Seconds to wait for links and a first frame
     #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     warm_up: Duration,
     /// Run on this core; on several (0,1): a thread and a queue on each
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_hyphen_values = true)]
     core: Vec<usize>,
     /// Start this when the ports are open, on other cores; end it at the end
     #[arg(long, value_name = "COMMAND")]

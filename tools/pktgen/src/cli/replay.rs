@@ -41,7 +41,8 @@ struct PlayArgs {
     #[arg(long, default_value = "1", value_name = "FACTOR", allow_hyphen_values = true)]
     speed: Speed,
     /// Play it so many times
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration",
+          allow_hyphen_values = true)]
     loops: Option<u64>,
     /// Play it again and again for so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]

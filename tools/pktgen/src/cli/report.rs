@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use pktgen::{Error, report_page};
+use pktgen::{Error, file, report_page};
 use serde_json::Value;
 
 use crate::output;
@@ -42,12 +42,11 @@ impl ReportArgs {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().take(MOST).read_to_string(&mut text)?;
-    } else {
-        std::fs::File::open(path)?.take(MOST).read_to_string(&mut text)?;
+    if path != Path::new("-") {
+        return file::read_text(path, MOST);
     }
+    let mut text = String::new();
+    std::io::stdin().take(MOST).read_to_string(&mut text)?;
     Ok(text)
 }
 

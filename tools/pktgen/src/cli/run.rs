@@ -50,7 +50,7 @@ struct TrafficArgs {
     #[arg(long, value_name = "NAME=VALUES")]
     field: Vec<FieldSpec>,
     /// Fields begin again after so many frames
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     flows: Option<u64>,
     /// Keep figures per flow
     #[arg(long, requires = "flows")]
@@ -63,7 +63,8 @@ struct TrafficArgs {
           value_parser = clap::value_parser!(u64).range(1..))]
     latency: Option<u64>,
     /// Frames to send in each direction
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration",
+          allow_hyphen_values = true)]
     count: Option<u64>,
     /// Seconds to send for [default: until Ctrl-C]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]

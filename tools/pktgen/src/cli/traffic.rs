@@ -49,9 +49,14 @@ impl Traffic<'_> {
         let recording = recorder.map(|recorder| finish(recorder, capture)).transpose();
         let report = Box::new(result.inspect_err(|_| output.abandon())?);
         let text = report.to_string();
-        let capture = recording?;
+        // What was found is shown, also where not all that came back could be written.
+        let (capture, trouble) = match recording {
+            Ok(capture) => (capture, None),
+            Err(error) => (None, Some(error)),
+        };
         let document = Document::new(kind, Outcome::Run { report, timeline, capture });
-        output.finish(document, &text)
+        let status = output.finish(document, &text);
+        trouble.map_or(status, Err)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::value::{number, parse};
-use crate::Capture;
+use crate::{Capture, FrameSize};
 
 /// What a frame is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,9 +225,12 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
         _ => None,
     };
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-    bytes
-        .filter(|bytes| bytes.len() >= 14)
-        .ok_or_else(|| "hex: accepted are pairs of hexadecimal digits, at least 14 bytes".into())
+    let most = usize::from(FrameSize::MAX);
+    bytes.filter(|bytes| (14..=most).contains(&bytes.len())).ok_or_else(|| {
+        format!(
+            "hex: accepted are pairs of hexadecimal digits, at least 14 bytes and at most {most}"
+        )
+    })
 }
 
 fn captured(text: &str) -> Result<Vec<u8>, String> {

@@ -70,7 +70,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => None,
     };
     let seconds = number.parse::<f64>().ok().zip(factor).map(|(number, factor)| number * factor);
-    seconds.filter(|s| *s > 0.0 && *s <= 1e9).map(Duration::from_secs_f64).ok_or_else(|| {
+    let time = seconds.filter(|s| *s > 0.0 && *s <= 1e9).map(Duration::from_secs_f64);
+    time.filter(|time| !time.is_zero()).ok_or_else(|| {
         format!("`{text}` is no time; accepted: a number above 0 with ns, us, ms, s, m or h, such as 10ms")
     })
 }

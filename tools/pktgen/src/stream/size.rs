@@ -33,8 +33,10 @@ pub enum SizeSpec {
 const IMIX_CSIT: [(u16, u16); 3] = [(60, 28), (566, 16), (1514, 4)];
 /// TRex's `stl/imix.py`.
 const IMIX_TREX: [(u16, u16); 3] = [(60, 28), (590, 16), (1514, 4)];
+/// The most bytes of all different sizes together.
+const MOST_BYTES: u64 = 64 << 20;
 /// The longest cycle of a mix, in frames.
-const LONGEST_MIX: u32 = 10_000;
+const LONGEST_MIX: u64 = 10_000;
 
 impl SizeSpec {
     /// The different sizes, the smallest first.
@@ -117,7 +119,7 @@ impl FromStr for SizeSpec {
             None => size(text).map(Self::Fixed),
             Some(_) => Err(format!("`{text}` is no frame size")),
         };
-        spec.map_err(|error| {
+        spec.and_then(bounded).map_err(|error| {
             format!(
                 "{error}; accepted: bytes from {} to {} (L2 header included, FCS excluded), a list (64,594x4,1514), \
                  sweep:FROM-TO[/STEP], uniform:FROM-TO[@SEED], imix-csit, imix-trex",
@@ -126,6 +128,17 @@ impl FromStr for SizeSpec {
             )
         })
     }
+}
+
+/// A template is made for each size beforehand: all of them together stay within [`MOST_BYTES`].
+fn bounded(spec: SizeSpec) -> Result<SizeSpec, String> {
+    let bytes: u64 = spec.distinct().iter().map(|&size| u64::from(size)).sum();
+    if bytes <= MOST_BYTES {
+        return Ok(spec);
+    }
+    Err(format!(
+        "`{spec}` has sizes of {bytes} bytes together; accepted: up to {MOST_BYTES}, by a shorter range or a longer step"
+    ))
 }
 
 fn size(text: &str) -> Result<u16, String> {
@@ -140,7 +153,7 @@ fn mix(text: &str) -> Result<SizeSpec, String> {
         None => Ok((size(entry)?, 1)),
     };
     let mix = text.split(',').map(entry).collect::<Result<Vec<(u16, u16)>, String>>()?;
-    let frames: u32 = mix.iter().map(|&(_, times)| u32::from(times)).sum();
+    let frames: u64 = mix.iter().map(|&(_, times)| u64::from(times)).sum();
     if frames > LONGEST_MIX || mix.iter().any(|&(_, times)| times == 0) {
         return Err(format!("`{text}`: each size must occur, and all at most {LONGEST_MIX} times"));
     }
