@@ -90,7 +90,7 @@ struct HowArgs {
     /// Seconds of a soak [default: 7200]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     duration: Option<Duration>,
-    /// End with what is known after so many seconds, the first wait for the device aside
+    /// End with what is known so many seconds after the first frame
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     max_time: Option<Duration>,
 }
