@@ -59,7 +59,10 @@ fn each_thread_or_each_queue_has_a_pair_of_its_own() {
             for d in &report.directions {
                 assert_eq!((d.sent, d.received), (10_001, 10_001), "{report}");
             }
-            assert!(report.is_clean(), "{report}");
+            // One thread sends a stream through both queues in turn: one may run ahead of the other.
+            let harmless = ["lost==0", "duplicated==0", "corrupted==0", "misdirected==0"];
+            report.expect(&harmless).unwrap();
+            assert!(report.is_clean() || options.queues == 2, "{report}");
             assert_eq!(report.ports[1].name, ports[1].to_string(), "named as it was named");
         }
     }
