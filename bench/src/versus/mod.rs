@@ -16,15 +16,18 @@
 //! The generator ([`generator`]) has no peer: it and testpmd's senders fill a port that throws frames away.
 //!
 //! [`plan`] says who does what, [`forwarder`] is our side, [`testpmd`] DPDK's, [`pair`] joins two of them,
-//! [`trial`] is one turn of each pair, [`tally`] decides which turns count, [`report`] is what comes out.
+//! [`trial`] is one turn of each pair, [`tally`] decides which turns count, [`report`] is what comes out, and
+//! [`comparison`] goes through all that the [`options`] ask for.
 //!
 //! Deliberately absent: any judgement of the ratios, and any tuning of the machine.
 
+pub mod comparison;
 pub mod cores;
 pub mod disturbance;
 pub mod forwarder;
 pub mod generator;
 pub mod job;
+pub mod options;
 pub mod pair;
 pub mod plan;
 pub mod progress;
@@ -34,4 +37,5 @@ pub mod tally;
 pub mod testpmd;
 pub mod traffic;
 pub mod trial;
+mod turns;
 mod verify;

@@ -120,6 +120,8 @@ pub struct Environment {
     pub window_ms: u64,
     /// Frames of which every byte was compared in twin runs.
     pub verified_frames: u64,
+    /// Frames of pktgen that were dissected in runs beside those that were timed.
+    pub checked_frames: u64,
 }
 
 impl Environment {
@@ -144,6 +146,7 @@ impl Environment {
             pages: if huge_pages { "huge" } else { "ordinary" },
             window_ms,
             verified_frames: 0,
+            checked_frames: 0,
         }
     }
 }
@@ -287,6 +290,7 @@ mod tests {
             "pages",
             "window_ms",
             "verified_frames",
+            "checked_frames",
         ] {
             assert!(json["environment"].get(field).is_some(), "environment.{field}");
         }

@@ -4,6 +4,9 @@ use super::disturbance::Disturbance;
 use super::tally::Tally;
 use crate::ceiling::Mode;
 
+/// Why a comparison cannot go on.
+pub type Failure = Box<dyn std::error::Error>;
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
