@@ -92,7 +92,7 @@ fn slots_that_cannot_be_end_the_connection() {
     let file = guest.file.as_fd();
     for (why, request, region, fds) in [
         (Violation::Value(Request::RemMemReg), Request::RemMemReg, unknown, vec![]),
-        (Violation::RegionOverlap, Request::AddMemReg, good, vec![file]),
+        (Violation::RegionOverlap, Request::AddMemReg, unknown, vec![file]),
         (Violation::RegionShape, Request::AddMemReg, wraps, vec![file]),
         (Violation::RegionShape, Request::AddMemReg, MemRegion { size: 0, ..good }, vec![file]),
         (count(Request::AddMemReg, 0), Request::AddMemReg, good, vec![]),
@@ -108,6 +108,24 @@ fn slots_that_cannot_be_end_the_connection() {
         peer.send_u64(Request::SetProtocolFeatures, SLOTS);
         peer.send(Request::AddMemReg, &long.slot_bytes(), &[file]);
     });
+}
+
+#[test]
+fn what_is_told_once_per_pair_of_queues_is_done_once() {
+    let mut bench = Bench::new("again");
+    let mut peer = connect(&mut bench);
+    let mut guest = Guest::new();
+    (0..4).for_each(|_| add(&mut bench, &mut peer, &guest));
+    start_rings(&mut bench, &mut peer, &guest);
+    guest.exchange(&mut bench, 40);
+    for _ in 0..4 {
+        let slot = guest.region().slot_bytes();
+        assert_eq!(peer.acknowledged(&mut bench, Request::RemMemReg, &slot, &[]), 0);
+    }
+    assert!(!bench.port.control.link().up);
+    (0..4).for_each(|_| add(&mut bench, &mut peer, &guest));
+    guest.exchange(&mut bench, 40);
+    assert_eq!(bench.monitor.violations(), 0);
 }
 
 #[test]

@@ -48,15 +48,19 @@ impl MemoryTable {
         Ok(table)
     }
 
-    /// This table and one region more.
+    /// This table and one region more; the same table where it has this very region: QEMU 7.2 tells of a region
+    /// once per pair of queues.
     ///
     /// # Errors
     /// As for [`new`](Self::new); or there are as many already as there can be.
     pub(crate) fn with(&self, region: MemRegion, fd: &OwnedFd) -> Result<Self, Violation> {
-        if self.regions.len() >= SLOTS {
+        let mut regions: Vec<_> = self.regions.iter().map(|(region, _)| *region).collect();
+        if regions.contains(&region) {
+            return Ok(Self { regions: self.regions.clone() });
+        }
+        if regions.len() >= SLOTS {
             return Err(Violation::Value(Request::AddMemReg));
         }
-        let mut regions: Vec<_> = self.regions.iter().map(|(region, _)| *region).collect();
         regions.push(region);
         check(&regions, |region| region.guest_address)?;
         check(&regions, |region| region.user_address)?;
@@ -68,17 +72,22 @@ impl MemoryTable {
         Ok(table)
     }
 
-    /// This table without a region, which is named by its addresses and size.
+    /// This table without a region, which is named by its addresses and size; the same table where it has nothing
+    /// there: see [`with`](Self::with).
     ///
     /// # Errors
-    /// There is no such region.
+    /// The region is none of the table's, but overlaps one.
     pub(crate) fn without(&self, region: MemRegion) -> Result<Self, Violation> {
         let same =
             |other: &MemRegion| MemRegion { mmap_offset: region.mmap_offset, ..*other } == region;
         let mut regions = self.regions.clone();
         regions.retain(|(other, _)| !same(other));
-        let one_less = regions.len() < self.regions.len();
-        if one_less { Ok(Self { regions }) } else { Err(Violation::Value(Request::RemMemReg)) }
+        if regions.len() == self.regions.len() {
+            let all: Vec<_> = regions.iter().map(|(other, _)| *other).chain([region]).collect();
+            let apart = check(&all, |region| region.guest_address);
+            apart.map_err(|_| Violation::Value(Request::RemMemReg))?;
+        }
+        Ok(Self { regions })
     }
 
     /// The regions by guest address, for descriptors. To be used no longer than the table lives.
