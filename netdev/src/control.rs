@@ -74,6 +74,12 @@ pub trait Control {
     /// The port's own address.
     fn mac(&self) -> MacAddress;
 
+    /// The device's feature bits in force, as its own specification numbers them, for reports; `None` where there are
+    /// none: the device has no such bits, or no peer that agreed to any.
+    fn feature_bits(&self) -> Option<u64> {
+        None
+    }
+
     /// Changes the port's own address.
     ///
     /// # Errors

@@ -102,6 +102,10 @@ impl<L: Layer> Control for LayeredControl<L> {
         self.inner.mac()
     }
 
+    fn feature_bits(&self) -> Option<u64> {
+        self.inner.feature_bits()
+    }
+
     fn set_mac_filter(
         &mut self,
         unicast: &[MacAddress],

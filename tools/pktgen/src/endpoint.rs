@@ -118,6 +118,7 @@ impl Endpoint {
             name: self.name.clone(),
             driver: self.port.info.driver.into(),
             offloads: self.port.info.offloads.to_string(),
+            feature_bits: self.port.control.feature_bits().map(|bits| format!("{bits:#x}")),
             foreign,
             receive_drops: since(&self.rx_stats().drops, &self.rx_before.drops),
             transmit_drops: since(&self.tx_stats().drops, &self.tx_before.drops),

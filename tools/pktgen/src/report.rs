@@ -111,6 +111,9 @@ pub struct PortReport {
     pub driver: String,
     /// The offloads that were negotiated, by name.
     pub offloads: String,
+    /// The feature bits in force at the end, in hexadecimal, as the virtio specification numbers them; `None` where the
+    /// port has none, or its peer had gone.
+    pub feature_bits: Option<String>,
     /// Frames that the generator did not send: ARP, router solicitations, those of an earlier run.
     pub foreign: u64,
     /// Frames that arrived and could not be received, by cause.

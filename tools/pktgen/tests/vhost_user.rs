@@ -68,6 +68,27 @@ fn each_thread_or_each_queue_has_a_pair_of_its_own() {
     }
 }
 
+/// VERSION_1 and RING_PACKED (virtio 1.2, section 6).
+const VERSION_1: u64 = 1 << 32;
+const RING_PACKED: u64 = 1 << 34;
+
+#[test]
+fn a_report_has_the_feature_bits_that_both_ends_agreed_on() {
+    for (name, packed) in [("split-bits", 0), ("packed-bits", 1)] {
+        let mut ports = ports(name, true);
+        ports[1] = format!("{},packed_vq={packed}", ports[1]).parse().unwrap();
+        let report = run(&ports, Options { count: Some(100), ..Options::default() });
+        for port in &report.ports {
+            let bits = port.feature_bits.as_ref().and_then(|text| text.strip_prefix("0x")).unwrap();
+            let bits = u64::from_str_radix(bits, 16).unwrap();
+            assert_eq!(bits & VERSION_1, VERSION_1, "{port:?}");
+            assert_eq!(bits & RING_PACKED != 0, packed == 1, "{port:?}");
+        }
+    }
+    let report = pktgen::Offer::at("max").count(10).through(&["discard"]).unwrap();
+    assert_eq!(report.ports[0].feature_bits, None);
+}
+
 #[test]
 fn an_option_that_leaves_a_core_without_a_queue_is_a_usage_error() {
     for role in ["vhost-user", "virtio-user"] {

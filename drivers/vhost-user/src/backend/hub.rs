@@ -132,6 +132,11 @@ impl Hub {
         (sent, if sent > 0 { 1 } else { IDLE })
     }
 
+    /// The features that the front end has accepted.
+    pub(crate) fn feature_bits(&self) -> Option<u64> {
+        self.control.lock().session.as_ref()?.features()
+    }
+
     /// Takes the next connection if there is none, and handles what its peer has sent, unless another thread does.
     #[cold]
     pub(crate) fn look(&self) -> Turn {

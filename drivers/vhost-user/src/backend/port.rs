@@ -175,6 +175,11 @@ impl Control for Running {
         self.control.mac
     }
 
+    /// What the front end accepted.
+    fn feature_bits(&self) -> Option<u64> {
+        self.member.0.feature_bits()
+    }
+
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
         if !mac.is_valid_unicast() {
             return Err(Unsupported("a zero or multicast MAC address"));

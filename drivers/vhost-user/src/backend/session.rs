@@ -73,6 +73,11 @@ impl Session {
         }
     }
 
+    /// What the front end has accepted; `None` before it has.
+    pub(crate) fn features(&self) -> Option<u64> {
+        self.features
+    }
+
     /// Handles what has arrived, up to a number of messages.
     ///
     /// # Errors

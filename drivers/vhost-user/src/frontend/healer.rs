@@ -69,6 +69,11 @@ pub(super) struct Healer {
 }
 
 impl Healer {
+    /// The features in force while the driver runs.
+    pub(super) fn feature_bits(&self) -> Option<u64> {
+        self.place.line.lock().feature_bits()
+    }
+
     /// A device that has just been started, with or without its driver.
     pub(super) fn new(place: Place, state: State, config: &Config, pool: &Pool) -> Self {
         let (nudge, call) = {

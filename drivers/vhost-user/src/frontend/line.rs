@@ -146,6 +146,11 @@ impl Line {
         self.pairs.iter().for_each(|pair| pair.nudge.signal());
     }
 
+    /// What the drivers have accepted of the peer.
+    pub(super) fn feature_bits(&self) -> Option<u64> {
+        self.peer.as_ref()?.accepted
+    }
+
     /// What the driver may choose from. Without a peer: what there will be at least.
     pub(super) fn device_features(&self) -> u64 {
         let offered = self.peer.as_ref().filter(|peer| peer.ready).map(|peer| peer.offered);

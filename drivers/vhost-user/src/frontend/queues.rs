@@ -123,6 +123,11 @@ impl Control for Controls {
         self.mac
     }
 
+    /// What the driver of the first pair and the back end agreed on.
+    fn feature_bits(&self) -> Option<u64> {
+        self.pairs.first()?.borrow().as_ref()?.feature_bits()
+    }
+
     fn stop(
         self: Box<Self>,
         rx: Vec<Box<dyn RxQueue>>,

@@ -167,13 +167,22 @@ fn ports(document: &Value) -> String {
             plain(&p["name"]),
             plain(&p["driver"]),
             plain(&p["offloads"]),
+            plain(&p["feature_bits"]),
             plain(&p["foreign"]),
             drops(&p["receive_drops"]),
             drops(&p["transmit_drops"]),
         ]
     };
     let rows: Vec<_> = all.map(row).collect();
-    let heads = ["port", "driver", "offloads", "foreign frames", "not received", "not sent"];
+    let heads = [
+        "port",
+        "driver",
+        "offloads",
+        "feature bits",
+        "foreign frames",
+        "not received",
+        "not sent",
+    ];
     if rows.is_empty() { String::new() } else { table(&heads, &rows) }
 }
 
