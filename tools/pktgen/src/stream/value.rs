@@ -12,14 +12,14 @@ const ACCEPTED: &str =
 pub(crate) fn parse(text: &str) -> Result<u128, String> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if plain {
-        return text.parse().map_err(|_| format!("`{text}` is more than a field holds"));
+        let most = |_| format!("`{text}` is more than 128 bits hold; accepted: {ACCEPTED}");
+        return text.parse().map_err(most);
     }
     if let Some(digits) = text.strip_prefix("0x") {
         let hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        return hex
-            .then(|| u128::from_str_radix(digits, 16).ok())
-            .flatten()
-            .ok_or_else(|| format!("`{text}` is no hexadecimal number of at most 128 bits"));
+        return hex.then(|| u128::from_str_radix(digits, 16).ok()).flatten().ok_or_else(|| {
+            format!("`{text}` is no hexadecimal number of at most 128 bits; accepted: {ACCEPTED}")
+        });
     }
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok(u128::from(address.to_bits()));
