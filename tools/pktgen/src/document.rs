@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Environment, Report, timeline::Timeline};
+use crate::{Environment, PortReport, Report, timeline::Timeline};
 
 /// The version of the document's fields. Goes up when one changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -53,6 +53,8 @@ pub enum Outcome {
         interrupted: bool,
         /// Bytes of each frame, L2 header included, FCS excluded.
         size: u16,
+        /// The ports, as the last trial left them; none without a trial.
+        ports: Vec<PortReport>,
         /// The search's own figures.
         search: Value,
         /// The machine and its state.

@@ -189,6 +189,7 @@ fn searches() {
             (&document["search"]["search"], &found["kind"]),
             (&kind.into(), &kind.replace('-', "_").into())
         );
+        assert!(document["ports"][1]["feature_bits"].is_string(), "{kind}: {}", document["ports"]);
         println!("{kind}: {}", document["search"]["completion"]);
     }
 }

@@ -116,6 +116,7 @@ impl SearchArgs {
             output.progress(progress);
             if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        let ports = device.ports().to_vec();
         drop(device);
         drop(started);
         drop(runner);
@@ -134,6 +135,7 @@ impl SearchArgs {
         let outcome = Outcome::Search {
             interrupted: stop.is_set() && outcome.completion.is_partial(),
             size: how.size.bytes(),
+            ports,
             search: value,
             environment: Box::new(Environment::read(&Clock::new(), before)),
         };

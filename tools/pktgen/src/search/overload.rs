@@ -21,14 +21,14 @@ const BASE: &str = "base";
 /// How far the generator may be from its rates.
 const RATE_ERROR: f64 = 0.005;
 
-/// One overload of `duration`, and as long at the reduced rate; and how long the warm-up took, in seconds.
+/// One overload of `duration`, and as long at the reduced rate; and the report of the run.
 pub(super) fn recover(
     runner: &mut Runner,
     options: &Options,
     (overload, reduced): (u64, u64),
     duration: Duration,
     each: &mut dyn FnMut(&Tick) -> ControlFlow<()>,
-) -> Result<(RecoveryTimes, f64), Error> {
+) -> Result<(RecoveryTimes, Report), Error> {
     let more = overload.saturating_sub(reduced).max(1);
     let frames = super::lab::to_rate(more as f64 * duration.as_secs_f64());
     runner.set_options(Options {
@@ -46,7 +46,8 @@ pub(super) fn recover(
     if report.interrupted {
         return Err(Error::Interrupted);
     }
-    Ok((times(&report, &gaps.borrow()), report.warm_up_s))
+    let times = times(&report, &gaps.borrow());
+    Ok((times, report))
 }
 
 /// The base stream, and the one that is added to it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::ceiling::{Ceiling, measure_ceiling};
 use super::{DeviceUnderTest, RecoveryTimes, TrialResult, overload};
 use crate::latency::Sampling;
-use crate::{DirectionReport, Error, Options, Phase, Rate, Report, Runner, Tick};
+use crate::{DirectionReport, Error, Options, Phase, PortReport, Rate, Report, Runner, Tick};
 
 /// How long the generator's ceiling is measured.
 const CEILING: Duration = Duration::from_millis(500);
@@ -26,19 +26,26 @@ pub struct RunnerDevice<'a> {
     left: Option<Duration>,
     /// Whether a frame has come through: then a warm-up is part of a trial, and not a wait for the device.
     is_there: bool,
+    /// The ports, as the last trial left them.
+    found: Vec<PortReport>,
 }
 
 impl<'a> RunnerDevice<'a> {
     /// Trials on `ports` (1 or 2) ports as in `options`, but for rate, count and duration.
     pub fn new(runner: &'a mut Runner, ports: usize, options: Options) -> Self {
         let each = Box::new(|_: &Tick| ControlFlow::Continue(()));
-        Self { runner, options, ports, each, left: None, is_there: false }
+        Self { runner, options, ports, each, left: None, is_there: false, found: Vec::new() }
     }
 
     /// Calls `each` once per second of a trial; what it breaks ends the search.
     #[must_use]
     pub fn on_tick(self, each: impl FnMut(&Tick) -> ControlFlow<()> + 'a) -> Self {
         Self { each: Box::new(each), ..self }
+    }
+
+    /// What the ports were and counted in the last trial; none before the first.
+    pub fn ports(&self) -> &[PortReport] {
+        &self.found
     }
 
     fn trial(&mut self, options: Options) -> Result<TrialResult, Error> {
@@ -57,7 +64,9 @@ impl<'a> RunnerDevice<'a> {
             return Err(watch.reason(Error::Interrupted));
         }
         let took_s = self.took_s(start.elapsed(), report.warm_up_s);
-        Ok(TrialResult { took_s, ..result(&report) })
+        let result = TrialResult { took_s, ..result(&report) };
+        self.found = report.ports;
+        Ok(result)
     }
 
     /// The first warm-up lasts until the device is there: that is no time of trials.
@@ -136,8 +145,9 @@ impl DeviceUnderTest for RunnerDevice<'_> {
         let mut watch = Watch::new(self.left, self.is_there);
         let mut each = |tick: &Tick| watch.look(tick, &mut *self.each);
         let found = overload::recover(self.runner, &self.options, rates, duration, &mut each);
-        let (times, warm_up_s) = found.map_err(|error| watch.reason(error))?;
-        Ok(RecoveryTimes { took_s: self.took_s(start.elapsed(), warm_up_s), ..times })
+        let (times, report) = found.map_err(|error| watch.reason(error))?;
+        self.found = report.ports;
+        Ok(RecoveryTimes { took_s: self.took_s(start.elapsed(), report.warm_up_s), ..times })
     }
 
     fn end_within(&mut self, left: Option<Duration>) {
