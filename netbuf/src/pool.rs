@@ -616,6 +616,16 @@ impl PlainFrom {
         if Word(all).moved() == 0 { Word(all).upper() } else { u32::MAX }
     }
 
+    /// Bits of which the OR of what [`more`](Self::more) said has none if [`longest`](Self::longest) of it is less than the
+    /// largest power of two that is at most `span + 1`: for a test of several ORs at once. `span` is less than 32,768.
+    #[inline(always)]
+    pub fn beyond(self, span: u32) -> u64 {
+        debug_assert!(span < 1 << 15);
+        // (One bit more changes nothing where there is one, and tells the compiler that there is.)
+        let few = ((span + 1) | 1).ilog2();
+        u64::from(u32::MAX << few) << Word::LEN | 0xffff
+    }
+
     /// Whether [`longest`](Self::longest) is at most `span`, of less than 32,768: two branches, which a processor
     /// foresees, instead of a calculation.
     #[inline(always)]
@@ -643,6 +653,30 @@ mod tests {
             core::mem::forget(packet);
         }
         assert_eq!((PoolConfig::default().stride() / CACHE_LINE) % 2, 1);
+    }
+
+    #[test]
+    fn one_test_of_bits_never_passes_what_is_too_long_or_not_plain() {
+        let (pool, other) = (pool(4), pool(4));
+        let plain = pool.plain_from(33);
+        let packet = |pool: &Pool, len: usize| pool.copy_from(&vec![7; len]).unwrap();
+        for span in [0, 1, 30, 31, 32, 63, 1000, 32_767] {
+            let passes = |packet: &Netbuf| plain.more(packet) & plain.beyond(span) == 0;
+            for len in [20, 32, 33, 34, 48, 63, 64, 65, 96, 97, 600, 1033, 1034, 2000] {
+                let packet = packet(&pool, len);
+                let longest = plain.longest(plain.more(&packet));
+                assert!(!passes(&packet) || longest <= span, "{len} {span}");
+                if (span + 1).is_power_of_two() {
+                    assert_eq!(passes(&packet), longest <= span, "{len} {span}");
+                }
+            }
+            let mut odd = packet(&pool, 40);
+            odd.set_vlan(Some(3));
+            assert!(!passes(&odd));
+            let mut odd = packet(&pool, 40);
+            odd.trim(1).unwrap();
+            assert!(!passes(&odd) && !passes(&packet(&other, 33)));
+        }
     }
 
     #[test]

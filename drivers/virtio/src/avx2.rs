@@ -122,17 +122,20 @@ impl Quad {
         Self(x86::_mm256_sub_epi64(self.0, other.0))
     }
 
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(crate) fn xor(self, other: Self) -> Self {
-        Self(x86::_mm256_xor_si256(self.0, other.0))
-    }
-
     /// Whether none of the bits of `other` is set.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn lacks(self, other: Self) -> bool {
         x86::_mm256_testz_si256(self.0, other.0) != 0
+    }
+
+    /// Of four pairs, in two of these, what the second words have in bits 32 to 47, which are ids of descriptors, in order;
+    /// and the other bits from `other`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn ids(low: Self, high: Self, other: Self) -> Self {
+        const THIRD: i32 = 0b0100_0100;
+        Self(x86::_mm256_blend_epi16::<THIRD>(other.0, Self::seconds(low, high).0))
     }
 
     /// The upper halves of the words.
@@ -164,6 +167,14 @@ impl Quad {
     pub(crate) fn fold(self) -> Pair {
         let high = Pair::of(x86::_mm256_extracti128_si256::<1>(self.0));
         Pair::of(x86::_mm256_castsi256_si128(self.0)).or(high)
+    }
+
+    /// The OR of all four.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(crate) fn joined(self) -> u64 {
+        let [one, other] = self.fold().words();
+        one | other
     }
 }
 
@@ -232,11 +243,14 @@ mod tests {
         assert_eq!(words(a.plus(b)), each(u64::wrapping_add));
         assert_eq!(words(a.minus(b)), each(u64::wrapping_sub));
         assert_eq!(a.fold().words(), [one[0] | one[2], one[1] | one[3]]);
+        assert_eq!(a.joined(), one.into_iter().fold(0, |all, word| all | word));
         assert_eq!(b.sums(), [8, 0x8000_0000_0000_0008]);
-        assert_eq!(words(a.xor(b)), each(|a, b| a ^ b));
-        assert_eq!(words(a.upper()), [0, 0xffff_ffff, 1 << 31, 0]);
         assert!(a.lacks(Quad::of([2, 0, 1, 8])) && !a.lacks(Quad::of([2, 1, 1, 8])));
+        assert_eq!(words(a.upper()), [0, 0xffff_ffff, 1 << 31, 0]);
         assert_eq!(words(Quad::seconds(a, b)), [one[1], one[3], two[1], two[3]]);
+        let id = 0xffff << 32;
+        let ids = [one[1], one[3], two[1], two[3]].map(|word| word & id | 0x5555 & !id);
+        assert_eq!(words(Quad::ids(a, b, Quad::all(0x5555_5555_5555_5555 & 0xffff))), ids);
         assert_eq!(words(Quad::twice(Pair::new([3, 4]))), [3, 4, 3, 4]);
         assert_eq!(words(Quad::join(Pair::new([3, 4]), Pair::new([5, 6]))), [3, 4, 5, 6]);
         assert_eq!((words(Quad::all(9)), words(Quad::zero())), ([9; 4], [0; 4]));

@@ -9,7 +9,7 @@ use netbuf::{BURST, Netbuf, Pool};
 
 use super::layout::{Slot, Word, flags};
 use crate::avx2::Quad;
-use crate::checks::checked;
+use crate::checks::{BELIEVES, checked};
 use crate::memory::Nearby;
 use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::GROUP;
@@ -42,13 +42,16 @@ struct Group {
     all: Pair,
     /// The sum.
     sum: Quad,
-    /// Their ids, in place, with the flags of used ones.
-    used: [Quad; 2],
+    /// The descriptors, two in each.
+    descs: [Quad; 4],
 }
 
 impl Run {
     /// Reads the group from descriptor `at` on, takes `least` from what of it is looked at, and writes that to `excess`.
-    /// `None` where not all are available.
+    ///
+    /// A descriptor is read at once, in 16 aligned bytes (32 at a time, which no CPU with AVX2 takes apart further, and
+    /// DPDK's vectorized paths rely on 64): where its flags say that it is available, its address is the one that was
+    /// meant. If it were not, what is checked is still what is used.
     ///
     /// # Safety
     /// The group must be inside the ring.
@@ -59,23 +62,10 @@ impl Run {
         at: usize,
         least: Pair,
         excess: &mut [MaybeUninit<Pair>; GROUP],
-    ) -> Option<Group> {
-        const TURN: u64 = place(flags::AVAIL | flags::USED);
+    ) -> Group {
         const ID: u64 = 0xffff << Word::ID;
         // SAFETY: the caller's promise.
-        let first = unsafe { self.first.add(at) };
-        // SAFETY: as above.
-        let [a, b, c, d] = unsafe { first.eight() };
-        let turn = Quad::twice(Pair::new([0, place(self.available) & TURN]));
-        let wrong = a.xor(turn).or(b.xor(turn)).or(c.xor(turn).or(d.xor(turn)));
-        if !wrong.lacks(Quad::twice(Pair::new([0, TURN]))) {
-            return None;
-        }
-        // Read again: only now the addresses are known to be those of available descriptors. (All is checked that
-        // was read the second time.)
-        fence(Ordering::Acquire);
-        // SAFETY: as above.
-        let descs = unsafe { first.eight() };
+        let descs = unsafe { self.first.add(at).eight() };
         let (mask, least) = (Quad::twice(Pair::new([u64::MAX, !ID])), Quad::twice(least));
         let (mut all, mut sum) = (Quad::zero(), Quad::zero());
         for (descs, place) in descs.into_iter().zip(excess.as_chunks_mut::<2>().0) {
@@ -84,10 +74,7 @@ impl Run {
             // SAFETY: two pairs are 32 bytes.
             unsafe { more.write(place.as_mut_ptr().cast()) };
         }
-        let [a, b, c, d] = descs;
-        let used = [Quad::seconds(a, b), Quad::seconds(c, d)]
-            .map(|words| words.and(Quad::all(ID)).or(Quad::all(place(self.used))));
-        Some(Group { all: all.fold(), sum, used })
+        Group { all: all.fold(), sum, descs }
     }
 
     /// Whether each offset is in the region.
@@ -96,6 +83,13 @@ impl Run {
     fn all_hold(&self, offsets: &[Pair; GROUP]) -> bool {
         offsets.iter().all(|offset| self.region.holds(offset.words()[0]))
     }
+}
+
+/// Whether descriptors of which this is what the second words have more than the least are all available, and have no more
+/// than `most` bytes more: nothing is left above the lengths only if the flags are as expected.
+#[inline]
+fn available(more: u64, most: u64) -> bool {
+    if BELIEVES { more & place(flags::AVAIL | flags::USED) == 0 } else { more <= most }
 }
 
 /// Parses whole groups of descriptors that are all available and good, and of one class of lengths; how many, and the bytes of
@@ -113,23 +107,25 @@ pub(super) unsafe fn parse_groups(
     let least = u64::from(run.class.least) + u64::from(HEADER_LEN);
     let least = Pair::new([run.region.device(), least | place(run.available)]);
     let places = excess.as_chunks_mut::<GROUP>().0.iter_mut().zip(words.as_chunks_mut::<GROUP>().0);
+    let used = Quad::all(place(run.used));
     let (mut count, mut bytes) = (0, Quad::zero());
     for (excess, words) in places.take(run.most / GROUP) {
         // SAFETY: the group lies before the end of the ring.
-        let Some(Group { all, sum, used }) = (unsafe { run.read(count, least, excess) }) else {
-            break;
-        };
+        let Group { all, sum, descs: [a, b, c, d] } = unsafe { run.read(count, least, excess) };
         // SAFETY: written there.
         let excess = unsafe { &*excess.as_ptr().cast::<[Pair; GROUP]>() };
         let [offsets, lengths] = all.words();
         // (An OR may reach the end of the region where none of the offsets does.)
         let inside = || run.region.holds(offsets) || run.all_hold(excess);
-        if !checked(lengths <= run.class.width.into() && inside()) {
+        if !available(lengths, run.class.width.into()) || !checked(inside()) {
             break;
         }
-        for (used, words) in used.into_iter().zip(words.as_chunks_mut::<4>().0) {
-            // SAFETY: four words are 32 bytes.
-            unsafe { used.write(words.as_mut_ptr().cast()) };
+        fence(Ordering::Acquire);
+        let words: *mut u8 = words.as_mut_ptr().cast();
+        // SAFETY: eight words are twice 32 bytes.
+        unsafe {
+            Quad::ids(a, b, used).write(words);
+            Quad::ids(c, d, used).write(words.add(32));
         }
         for more in excess {
             let host = run.region.perhaps_at(more.load_first());
@@ -173,31 +169,32 @@ pub(super) unsafe fn match_groups(
     // A buffer of more than 65,535 bytes is not known to lie in the region.
     let Some(span) = u64::from(u16::MAX).checked_sub(most) else { return (0, 0) };
     let least = Pair::new([run.region.device(), most | place(run.available)]);
-    let written = Quad::all(written << 32);
+    let used = Quad::all(place(run.used) | written);
+    let longest = class.width.min(MOST).into();
+    let strange = Quad::all(plain.beyond(longest));
     let packets = packets[..run.most.min(packets.len())].as_chunks::<GROUP>().0.iter();
     let places =
         offsets.as_chunks_mut::<GROUP>().0.iter_mut().zip(words.as_chunks_mut::<GROUP>().0);
     let (mut count, mut sum) = (0, Quad::zero());
     for (packets, (offsets, words)) in packets.zip(places) {
         // SAFETY: the group lies before the end of the ring.
-        let Some(Group { all, used, .. }) = (unsafe { run.read(count, least, offsets) }) else {
-            break;
-        };
-        let (mut longer, mut more) = (Quad::zero(), sum);
-        let halves = packets.as_chunks::<4>().0.iter().zip(words.as_chunks_mut::<4>().0);
-        for ((packets, words), used) in halves.zip(used) {
-            let [one, other] = packets.as_chunks::<2>().0 else { break };
-            let excess = Quad::join(plain.more_of_both(one), plain.more_of_both(other));
-            longer = longer.or(excess);
-            more = more.plus(excess);
-            // (Where a check fails, these are not among those that are counted.)
-            // SAFETY: four words are 32 bytes.
-            unsafe { used.or(excess.plus(written).upper()).write(words.as_mut_ptr().cast()) };
+        let Group { all, descs: [a, b, c, d], .. } = unsafe { run.read(count, least, offsets) };
+        let [one, two, three, four] = packets.as_chunks::<2>().0 else { break };
+        let low = Quad::join(plain.more_of_both(one), plain.more_of_both(two));
+        let high = Quad::join(plain.more_of_both(three), plain.more_of_both(four));
+        let words: *mut u8 = words.as_mut_ptr().cast();
+        // (Where a check fails, these are not among those that are counted.)
+        // SAFETY: eight words are twice 32 bytes.
+        unsafe {
+            Quad::ids(a, b, low.upper().plus(used)).write(words);
+            Quad::ids(c, d, high.upper().plus(used)).write(words.add(32));
         }
         // SAFETY: written there.
         let offsets = unsafe { &*offsets.as_ptr().cast::<[Pair; GROUP]>() };
-        let ([any_offset, room], [one, other]) = (all.words(), longer.fold().words());
-        if plain.longest(one | other) > class.width.min(MOST).into() || !checked(room <= span) {
+        let ([any_offset, room], longer) = (all.words(), low.or(high));
+        // (One test is enough for the classes that are copied in blocks.)
+        let fit = || longer.lacks(strange) || plain.longest(longer.joined()) <= longest;
+        if !fit() || !available(room, span) {
             break;
         }
         // (An OR may reach the end of the region where none of the offsets does.)
@@ -209,7 +206,7 @@ pub(super) unsafe fn match_groups(
             prefetch(run.region.perhaps_at(offset.load_first()).wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
-        sum = more;
+        sum = sum.plus(low).plus(high);
     }
     // (Nothing but lengths in the upper halves was added up.)
     (count, (sum.sums().iter().sum::<u64>() >> 32) + u64::from(class.least) * count as u64)

@@ -140,30 +140,30 @@ pub(super) unsafe fn match_groups(
     // A buffer of more than 65,535 bytes is not known to lie in the region.
     let Some(span) = u32::from(u16::MAX).checked_sub(most) else { return (0, 0) };
     let written = Quad::all(u64::from(written) << 32);
+    let longest = class.width.min(MOST).into();
+    let strange = Quad::all(plain.beyond(longest));
     let groups = packets.as_chunks::<GROUP>().0.iter().zip(heads.as_chunks::<GROUP>().0);
     let (mut count, mut sum) = (0, Quad::zero());
     for ((packets, heads), offsets) in groups.zip(offsets.as_chunks_mut::<GROUP>().0) {
         let Some((all, _)) = read_group(ring, heads, least, offsets) else { break };
-        let (mut longer, mut more) = (Quad::zero(), sum);
-        for (packets, heads) in packets.as_chunks::<4>().0.iter().zip(Eight::of(heads).widen()) {
-            let [one, other] = packets.as_chunks::<2>().0 else { break };
-            let excess = Quad::join(plain.more_of_both(one), plain.more_of_both(other));
-            longer = longer.or(excess);
-            more = more.plus(excess);
-            // The length in the upper half; the lower one is zero where nothing is wrong with the packet. (Where a
-            // check fails, these are not among those that are counted.)
-            // SAFETY: four elements are 32 bytes.
-            unsafe {
-                excess.plus(written).or(heads).write(elems);
-                elems = elems.add(32);
-            }
+        let [one, two, three, four] = packets.as_chunks::<2>().0 else { break };
+        let low = Quad::join(plain.more_of_both(one), plain.more_of_both(two));
+        let high = Quad::join(plain.more_of_both(three), plain.more_of_both(four));
+        let [first, last] = Eight::of(heads).widen();
+        // The length in the upper half; the lower one is zero where nothing is wrong with the packet. (Where a check
+        // fails, these are not among those that are counted.)
+        // SAFETY: eight elements are twice 32 bytes.
+        unsafe {
+            low.plus(written).or(first).write(elems);
+            high.plus(written).or(last).write(elems.add(32));
+            elems = elems.add(64);
         }
         // SAFETY: written above.
         let offsets = unsafe { offsets.assume_init_ref() };
-        let ([any_offset, room], [one, other]) = (all.words(), longer.fold().words());
-        if plain.longest(one | other) > class.width.min(MOST).into()
-            || !checked(room <= span.into())
-        {
+        let ([any_offset, room], longer) = (all.words(), low.or(high));
+        // (One test is enough for the classes that are copied in blocks.)
+        let fit = || longer.lacks(strange) || plain.longest(longer.joined()) <= longest;
+        if !fit() || !checked(room <= span.into()) {
             break;
         }
         // (An OR may reach the end of the region where none of the offsets does.)
@@ -175,7 +175,7 @@ pub(super) unsafe fn match_groups(
             prefetch(region.perhaps_at(offset.load_first()).wrapping_add(HEADER_BYTES));
         }
         count += GROUP;
-        sum = more;
+        sum = sum.plus(low).plus(high);
     }
     // (Nothing but lengths in the upper halves was added up.)
     (count, (sum.sums().iter().sum::<u64>() >> 32) + u64::from(class.least) * count as u64)
