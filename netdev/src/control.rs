@@ -158,6 +158,14 @@ pub trait Control {
         Err(Unsupported("being told to announce itself"))
     }
 
+    /// Asks the device to tell the network, by a broadcast in the port's name, where the port is.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the device does no such thing.
+    fn announce(&mut self) -> Result<(), Unsupported> {
+        Err(Unsupported("being announced by its device"))
+    }
+
     /// Spreads received packets over the queues by a hash, or only hashes them.
     ///
     /// # Errors

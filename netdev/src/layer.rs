@@ -122,6 +122,10 @@ impl<L: Layer> Control for LayeredControl<L> {
         self.inner.announced()
     }
 
+    fn announce(&mut self) -> Result<(), Unsupported> {
+        self.inner.announce()
+    }
+
     fn set_rss(&mut self, rss: &Rss<'_>) -> Result<(), Unsupported> {
         self.inner.set_rss(rss)
     }

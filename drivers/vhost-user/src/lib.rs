@@ -12,7 +12,9 @@
 //! thread of our own, and nobody on the packet path waits for a lock. The back end comes apart into lanes
 //! ([`netdev::Device::split`]), one pair of queues each, that share the connection and are polled by different threads.
 //!
-//! Deliberately absent: live migration (logs, post-copy, in-flight records) and devices other than network.
+//! Deliberately absent: live migration, which needs every write to a guest's memory in a log (`VHOST_F_LOG_ALL`, LOG_SHMFD:
+//! neither is offered, and `SET_LOG_BASE` and `SET_LOG_FD` end the connection), and post-copy; in-flight records; devices
+//! other than network.
 
 mod backend;
 pub mod channel;

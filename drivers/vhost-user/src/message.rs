@@ -43,6 +43,8 @@ pub mod protocol {
     pub const MQ: u64 = 1 << 0;
     /// `SET_LOG_BASE` carries the log's memory.
     pub const LOG_SHMFD: u64 = 1 << 1;
+    /// `SEND_RARP` asks for the broadcast of a guest's address.
+    pub const RARP: u64 = 1 << 2;
     /// Any request can ask for an acknowledgement.
     pub const REPLY_ACK: u64 = 1 << 3;
     /// `NET_SET_MTU` tells the MTU.

@@ -15,6 +15,7 @@ pub struct Monitor(Arc<Inner>);
 struct Inner {
     connections: AtomicU64,
     violations: AtomicU64,
+    announcements: AtomicU64,
     last: Mutex<Option<Violation>>,
 }
 
@@ -32,6 +33,15 @@ impl Monitor {
     /// Why the last connection that has ended did so.
     pub fn last_end(&self) -> Option<Violation> {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announcements of guests that front ends have asked our back end for (`SEND_RARP`).
+    pub fn announcements(&self) -> u64 {
+        self.0.announcements.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn announced(&self) {
+        self.0.announcements.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connected(&self) {

@@ -88,6 +88,8 @@ pub enum Violation {
         /// Pairs that the peer has.
         offered: u16,
     },
+    /// The peer does not let these features stand: it took FEATURES_OK back.
+    FeaturesRefused(u64),
     /// The peer does not offer a feature that we need.
     FeatureMissing(u64),
 }
@@ -149,6 +151,7 @@ impl fmt::Display for Violation {
             Self::QueuePairs { needed, offered } => {
                 write!(f, "the peer has {offered} pairs of queues, {needed} are needed")
             }
+            Self::FeaturesRefused(bits) => write!(f, "the peer refused features {bits:#x}"),
             Self::FeatureMissing(bits) => write!(f, "the peer does not offer features {bits:#x}"),
         }
     }

@@ -190,20 +190,6 @@ fn acknowledgements_are_given_where_asked_for() {
 }
 
 #[test]
-fn status_is_kept_and_zero_stops_the_rings() {
-    let mut bench = Bench::new("status");
-    let mut guest = Guest::new();
-    let mut peer = bench.connect();
-    peer.start_like_dpdk(&mut bench, &guest);
-    peer.send_u64(Request::SetStatus, 15);
-    assert_eq!(peer.ask(&mut bench, Request::GetStatus), 15);
-    guest.exchange(&mut bench, 10);
-    peer.send_u64(Request::SetStatus, 0);
-    assert_eq!(peer.ask(&mut bench, Request::GetStatus), 0);
-    assert!(!bench.port.control.link().up);
-}
-
-#[test]
 fn packets_for_nobody_are_taken_and_counted() {
     let mut bench = Bench::new("nobody");
     let mut burst: Burst = (0..32).map(|_| bench.pool.copy_from(&[1; 60]).unwrap()).collect();

@@ -22,6 +22,10 @@ struct Fake {
     listener: UnixListener,
     path: std::path::PathBuf,
     user: User,
+    /// Protocol features that it offers.
+    protocol: u64,
+    /// The device's status that it tells.
+    status: u64,
 }
 
 impl Fake {
@@ -30,7 +34,7 @@ impl Fake {
         let listener = UnixListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
         let user = User::connect(&path);
-        Self { listener, path, user }
+        Self { listener, path, user, protocol: 1 << 3, status: 15 }
     }
 
     fn until<T>(&mut self, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
@@ -87,7 +91,8 @@ impl Fake {
             }
             let number = match Request::from_code(request) {
                 Some(Request::GetFeatures) => FEATURES,
-                Some(Request::GetProtocolFeatures) => 1 << 3,
+                Some(Request::GetProtocolFeatures) => self.protocol,
+                Some(Request::GetStatus) => self.status,
                 _ if flags & flag::NEED_REPLY != 0 => 0,
                 _ => continue,
             };
@@ -104,7 +109,7 @@ impl Fake {
 
     /// A good back end takes the place.
     fn served_by_a_good_one(self) {
-        let Self { listener, path, mut user } = self;
+        let Self { listener, path, mut user, .. } = self;
         drop(listener);
         let pool = pool(1024);
         let device = Box::new(VhostUserBackend::listen(&path).unwrap());
@@ -166,6 +171,81 @@ fn the_memory_table_is_refused() {
     fake.answer_until(&mut stream, Request::SetMemTable);
     reply(&mut stream, Request::SetMemTable as u32, 1);
     fake.expect(Violation::Refused(Request::SetMemTable));
+    fake.served_by_a_good_one();
+}
+
+/// The status that a back end tells: FEATURES_OK taken back, a number that is none.
+#[test]
+fn features_are_not_ok() {
+    let mut fake = Fake::new("features-refused");
+    fake.protocol |= 1 << 16;
+    for (status, why) in [
+        (3, Violation::FeaturesRefused(1 << 32)),
+        (0, Violation::FeaturesRefused(1 << 32)),
+        (0x10b, Violation::BadReply(Request::GetStatus)),
+    ] {
+        let mut stream = fake.accept();
+        fake.answer_until(&mut stream, Request::GetStatus);
+        reply(&mut stream, Request::GetStatus as u32, status);
+        fake.expect(why);
+    }
+    fake.served_by_a_good_one();
+}
+
+/// Answers like a good back end of one ring pair that says that it needs a reset until it gets one; whether it did.
+fn needs_a_reset(mut stream: UnixStream) -> bool {
+    let (mut status, mut resets) = (0, 0);
+    loop {
+        let mut header = [0; HEADER_BYTES];
+        if stream.read_exact(&mut header).is_err() {
+            return resets == 1;
+        }
+        let Header { request, flags, size } = Header::parse(&header);
+        let mut payload = vec![0; size as usize];
+        stream.read_exact(&mut payload).unwrap();
+        let number = match Request::from_code(request).unwrap() {
+            Request::GetFeatures => FEATURES,
+            Request::GetProtocolFeatures => 1 << 3 | 1 << 16,
+            Request::GetStatus if status == 15 && resets == 0 => status | 64,
+            Request::GetStatus => status,
+            Request::GetVringBase => 0,
+            Request::SetStatus => {
+                status = u64::from_le_bytes(payload.try_into().unwrap());
+                resets += u64::from(status == 0);
+                continue;
+            }
+            _ if flags & flag::NEED_REPLY != 0 => 0,
+            _ => continue,
+        };
+        reply(&mut stream, request, number);
+    }
+}
+
+/// A back end that needs a reset gets one, on the same connection, and works on.
+#[test]
+fn a_back_end_that_needs_a_reset() {
+    let mut fake = Fake::new("needs-reset");
+    let stream = fake.accept();
+    stream.set_nonblocking(false).unwrap();
+    let ours = stream.try_clone().unwrap();
+    let back_end = std::thread::spawn(|| needs_a_reset(stream));
+    let mut downs = 0;
+    let mut was_up = false;
+    fake.until(|fake| {
+        let up = fake.user.port.control.link().up;
+        downs += u32::from(was_up && !up);
+        was_up = up;
+        (downs > 0 && up).then_some(())
+    });
+    // Once was enough.
+    for _ in 0..100_000 {
+        fake.user.port.rx[0].rx_burst(&mut Burst::new());
+    }
+    assert!(fake.user.port.control.link().up);
+    assert_eq!((fake.user.monitor.connections(), fake.user.monitor.violations()), (1, 0));
+    ours.shutdown(std::net::Shutdown::Both).unwrap();
+    assert!(back_end.join().unwrap());
+    fake.until(|fake| fake.user.monitor.last_end());
     fake.served_by_a_good_one();
 }
 

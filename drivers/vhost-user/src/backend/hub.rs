@@ -6,11 +6,12 @@
 //! where it is taken. Whoever handles messages waits, at most for a burst, for rings that others work on.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use netbuf::{Burst, Pool};
-use netdev::{Armed, DropCause, QueueCounters, WakeSource};
+use netdev::{Armed, DropCause, MacAddress, QueueCounters, WakeSource};
 
+use super::announcement;
 use super::offer::Offer;
 use super::rings::Rings;
 use super::session::{Session, Turn};
@@ -49,6 +50,8 @@ pub(crate) struct Hub {
     control: TryLock<Control>,
     monitor: Monitor,
     pairs: u16,
+    /// A guest whose address is to be broadcast, as `SEND_RARP` names it; 0: none.
+    announcement: AtomicU64,
     /// For each pair, where pairs are polled by different threads; `None` where no descriptor was left.
     nudges: Vec<Option<Nudge>>,
 }
@@ -58,7 +61,8 @@ impl Hub {
     pub(crate) fn new(endpoint: Endpoint, pairs: u16, monitor: Monitor) -> Self {
         let control = Control { endpoint: Some(endpoint), session: None, offer: None, members: 0 };
         let control = TryLock::new(control);
-        Self { rings: Rings::new(pairs), control, monitor, pairs, nudges: Vec::new() }
+        let (rings, announcement) = (Rings::new(pairs), AtomicU64::new(0));
+        Self { rings, control, monitor, pairs, announcement, nudges: Vec::new() }
     }
 
     /// The same, where pairs may be polled by different threads.
@@ -158,7 +162,12 @@ impl Hub {
             self.monitor.connected();
             control.session = Some(Session::new(socket, offer));
         }
-        match control.session.as_mut().map(|session| session.turn(&self.rings)) {
+        let turn = control.session.as_mut().map(|session| session.turn(&self.rings));
+        if let Some(mac) = control.session.as_mut().and_then(Session::take_announcement) {
+            self.announce_later(mac);
+            self.monitor.announced();
+        }
+        match turn {
             Some(Ok(turn)) => turn,
             Some(Err(why)) => {
                 control.session = None;
@@ -169,6 +178,21 @@ impl Hub {
             }
             None => Turn::Idle,
         }
+    }
+
+    /// Has the next receive queue that looks broadcast a guest's address.
+    pub(crate) fn announce_later(&self, mac: MacAddress) {
+        self.announcement.store(announcement::payload(mac), Ordering::Relaxed);
+    }
+
+    /// The guest that is to be announced now; once.
+    pub(crate) fn take_announcement(&self) -> Option<MacAddress> {
+        announcement::address(self.announcement.swap(0, Ordering::Relaxed))
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_announcement(&self) -> bool {
+        self.announcement.load(Ordering::Relaxed) != 0
     }
 
     /// Tells the front end, once, that a ring of its is broken; else looks for its messages.

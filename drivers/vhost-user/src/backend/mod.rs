@@ -11,6 +11,7 @@
 //! A port of N queues each way serves N pairs on one thread. Taken apart, each lane serves one pair on a thread of its
 //! own; the session is shared, and lanes that are not started leave their pairs' rings unserved.
 
+mod announcement;
 mod hub;
 mod lane;
 mod live_ring;
@@ -19,7 +20,10 @@ mod offer;
 mod port;
 mod rings;
 mod session;
+mod status;
 mod vring;
+
+pub(crate) use self::announcement::payload as announcement_payload;
 
 use std::path::Path;
 use std::sync::Arc;

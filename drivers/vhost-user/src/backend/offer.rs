@@ -75,6 +75,7 @@ impl Offer {
                 | feature::PROTOCOL_FEATURES,
             protocol: protocol::MQ
                 | protocol::REPLY_ACK
+                | protocol::RARP
                 | protocol::MTU
                 | protocol::STATUS
                 | protocol::RESET_DEVICE

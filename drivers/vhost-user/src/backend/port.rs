@@ -9,6 +9,7 @@ use netdev::{
 };
 use virtio::ring::Pace;
 
+use super::announcement::rarp;
 use super::hub::{Hub, PATIENCE};
 use super::lane::Lane;
 use super::offer::Offer;
@@ -92,7 +93,9 @@ impl RxQueue for Rx {
         }
         let (got, cost) = self.hub.receive(self.ring, &self.pool, out, &self.counters, self.port);
         self.pace.found(got, out.is_full());
-        spend(&mut self.patience, cost, &self.hub, self.ring);
+        if spend(&mut self.patience, cost, &self.hub, self.ring) {
+            return got + self.announce(out);
+        }
         got
     }
 
@@ -100,7 +103,12 @@ impl RxQueue for Rx {
         self.patience = PATIENCE;
         // Whoever would sleep has waited enough.
         self.pace = Pace::default();
-        self.hub.arm(self.ring)
+        let armed = self.hub.arm(self.ring);
+        if !self.hub.has_announcement() {
+            return armed;
+        }
+        self.patience = 0;
+        Armed::PacketsPending
     }
 
     fn wake_sources(&self, each: &mut dyn FnMut(WakeSource)) {
@@ -109,6 +117,27 @@ impl RxQueue for Rx {
 
     fn counters(&self) -> &Arc<QueueCounters> {
         &self.counters
+    }
+}
+
+impl Rx {
+    /// Receives the broadcast of a guest's address, where one is to be sent: how many packets that makes.
+    #[cold]
+    fn announce(&mut self, out: &mut Burst) -> usize {
+        if out.is_full() || !self.hub.has_announcement() {
+            return 0;
+        }
+        let Some(mac) = self.hub.take_announcement() else { return 0 };
+        let frame = rarp(mac);
+        let Some(mut packet) = self.pool.copy_from(&frame) else {
+            // At the next look, perhaps.
+            self.hub.announce_later(mac);
+            return 0;
+        };
+        packet.set_port(self.port);
+        out.push(packet);
+        self.counters.burst(1, frame.len() as u64);
+        1
     }
 }
 
@@ -122,7 +151,7 @@ struct Tx {
 impl TxQueue for Tx {
     fn tx_burst(&mut self, packets: &mut Burst) -> usize {
         let (taken, cost) = self.hub.transmit(self.ring, packets, &self.counters);
-        spend(&mut self.patience, cost, &self.hub, self.ring);
+        let _looked = spend(&mut self.patience, cost, &self.hub, self.ring);
         taken
     }
 
@@ -131,13 +160,18 @@ impl TxQueue for Tx {
     }
 }
 
+/// Uses up patience; whether it was at an end, and control messages were looked for.
 #[inline]
-fn spend(patience: &mut u32, cost: u32, hub: &Hub, ring: usize) {
+fn spend(patience: &mut u32, cost: u32, hub: &Hub, ring: usize) -> bool {
     match patience.checked_sub(cost) {
-        Some(left) => *patience = left,
+        Some(left) => {
+            *patience = left;
+            false
+        }
         None => {
             *patience = PATIENCE;
             hub.look_from(ring);
+            true
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use netdev::RingFormat;
+use netdev::{MacAddress, RingFormat};
 use virtio::features::Features;
 use virtio::ring::split::{DeviceOptions, RingSize};
 
@@ -20,6 +20,7 @@ use super::memory_table::{MemoryTable, SLOTS};
 use super::offer::Offer;
 use super::rings::Rings;
 use super::vring::Vring;
+use super::{announcement, status};
 use crate::channel::{Channel, Message};
 use crate::event::Event;
 use crate::message::{
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     protocol: u64,
     memory: Option<Arc<MemoryTable>>,
     status: u8,
+    /// A guest whose address is to be broadcast.
+    announcement: Option<MacAddress>,
 }
 
 /// What a look for messages found.
@@ -70,6 +73,7 @@ impl Session {
             protocol: 0,
             memory: None,
             status: 0,
+            announcement: None,
         }
     }
 
@@ -98,6 +102,11 @@ impl Session {
             self.answer(message, rings)?;
         }
         Ok(turn)
+    }
+
+    /// The guest that is to be announced since the last call.
+    pub(crate) fn take_announcement(&mut self) -> Option<MacAddress> {
+        self.announcement.take()
     }
 
     /// The socket, to sleep on.
@@ -194,6 +203,12 @@ impl Session {
                 let possible = (68..=0xffff).contains(&number()?);
                 if possible { Ok(Answer::Done) } else { Err(Violation::Value(request)) }
             }
+            Request::SendRarp => {
+                self.needs(protocol::RARP, request)?;
+                let mac = announcement::address(number()?).ok_or(Violation::Value(request))?;
+                self.announcement = Some(mac);
+                Ok(Answer::Done)
+            }
             Request::ResetDevice => {
                 self.needs(protocol::RESET_DEVICE, request)?;
                 empty()?;
@@ -212,7 +227,7 @@ impl Session {
             Request::GetStatus => {
                 self.needs(protocol::STATUS, request)?;
                 empty()?;
-                Ok(Answer::Number(u64::from(self.status)))
+                Ok(Answer::Number(status::seen(self.status, rings).into()))
             }
             _ => Err(Violation::NotNegotiated(request)),
         }
@@ -367,9 +382,12 @@ impl Session {
     fn set_status(&mut self, status: u64, rings: &Rings) -> Result<Answer, Violation> {
         let status = u8::try_from(status).map_err(|_| Violation::Value(Request::SetStatus))?;
         if status == 0 {
+            // The next driver accepts features of its own.
             stop_all(rings);
+            self.features = None;
         }
-        self.status = status;
+        let fit = self.features.is_some_and(|features| self.options(features).is_some());
+        self.status = status::accepted(status, fit);
         Ok(Answer::Done)
     }
 

@@ -129,9 +129,14 @@ impl Vring {
         self.kick.as_ref()
     }
 
+    /// Whether the driver has broken the ring's rules beyond repair.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.live.as_ref().is_some_and(LiveRing::is_broken)
+    }
+
     /// Tells the front end, once, that its ring is broken.
     pub(crate) fn report_if_broken(&mut self) {
-        if self.reported || !self.live.as_ref().is_some_and(LiveRing::is_broken) {
+        if self.reported || !self.is_broken() {
             return;
         }
         self.reported = true;

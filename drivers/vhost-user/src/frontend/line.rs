@@ -131,6 +131,11 @@ impl Line {
         if let Err(why) = peer.take_answers() {
             return self.lose(why);
         }
+        if peer.needs_reset {
+            peer.needs_reset = false;
+            self.pairs.iter_mut().for_each(Pair::fail);
+            return self.changed();
+        }
         if peer.ready && !was_ready {
             let (needed, offered) = (self.needed, peer.pairs);
             if offered < needed {
@@ -208,7 +213,23 @@ impl Line {
             && let Some(peer) = &mut self.peer
         {
             // The next driver may choose others.
-            peer.accepted = None;
+            if let Err(why) = peer.reset() {
+                self.lose(why);
+            }
+        }
+    }
+
+    /// Has the back end broadcast the device's address; whether it does that.
+    pub(super) fn announce(&mut self) -> bool {
+        self.poll();
+        let mac = self.mac;
+        let Some(peer) = self.peer.as_mut().filter(|peer| peer.ready) else { return false };
+        match peer.announce(mac) {
+            Ok(told) => told,
+            Err(why) => {
+                self.lose(why);
+                false
+            }
         }
     }
 
@@ -238,7 +259,7 @@ impl Line {
             let features = *driver_features & !OWN.bits() | own | several;
             peer.tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
             peer.share(&self.memory)?;
-            peer.accepted = Some(*driver_features);
+            peer.accept(*driver_features)?;
         }
         let packed = *driver_features & Features::RING_PACKED.bits() != 0;
         for (at, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.size > 0) {
@@ -249,6 +270,7 @@ impl Line {
             let enable = VringState { index: ring(pair, at), num: 1 }.to_bytes();
             peer.tell(Request::SetVringEnable, &enable, &[])?;
         }
+        peer.run()?;
         Ok(true)
     }
 
@@ -261,9 +283,7 @@ impl Line {
     fn lose(&mut self, why: Violation) {
         for pair in &mut self.pairs {
             pair.queues.iter_mut().for_each(|queue| queue.running = false);
-            if pair.status.contains(DeviceStatus::DRIVER_OK) {
-                pair.status |= DeviceStatus::DEVICE_NEEDS_RESET;
-            }
+            pair.fail();
         }
         if self.peer.take().is_some() {
             self.monitor.ended(why);

@@ -60,6 +60,13 @@ impl Pair {
         self.queues.iter().any(|queue| queue.running)
     }
 
+    /// The device no longer works for its driver, if that runs.
+    pub(super) fn fail(&mut self) {
+        if self.status.contains(DeviceStatus::DRIVER_OK) {
+            self.status |= DeviceStatus::DEVICE_NEEDS_RESET;
+        }
+    }
+
     /// Whether the driver runs on a connection that is no longer there.
     pub(super) fn is_lost(&self) -> bool {
         self.status.contains(DeviceStatus::DEVICE_NEEDS_RESET)

@@ -7,9 +7,13 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use netdev::MacAddress;
 use virtio::features::Features;
+use virtio::transport::DeviceStatus;
 
+use super::line::PASSED_ON;
 use super::pair::Queue;
+use crate::backend::announcement_payload;
 use crate::channel::{Channel, Message};
 use crate::message::{
     MemRegion, Request, VringAddr, VringState, encode, feature, flag, parse_u64, protocol,
@@ -22,6 +26,16 @@ const REPLIES_PER_TURN: usize = 8;
 /// How long a back end may leave unread what it is told. Rings are set up by up to a thousand messages, more than a
 /// socket holds.
 const READING: Duration = Duration::from_secs(1);
+
+/// Between two questions whether the back end needs a reset.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// Protocol features that we accept.
+const ACCEPTED: u64 = protocol::REPLY_ACK | protocol::MQ | protocol::RARP | protocol::STATUS;
+
+/// The status up to which a driver brings its device before the rings are set up.
+const AGREED: DeviceStatus =
+    DeviceStatus::ACKNOWLEDGE.union(DeviceStatus::DRIVER).union(DeviceStatus::FEATURES_OK);
 
 /// A connection.
 pub(super) struct Peer {
@@ -38,6 +52,12 @@ pub(super) struct Peer {
     pub(super) pairs: u16,
     /// The questions are answered.
     pub(super) ready: bool,
+    /// What the back end was last told of the device's status.
+    status: DeviceStatus,
+    /// When the next question for it is due.
+    ask_again: Instant,
+    /// The back end has said that it needs a reset.
+    pub(super) needs_reset: bool,
 }
 
 impl Peer {
@@ -50,6 +70,9 @@ impl Peer {
             accepted: None,
             pairs: 1,
             ready: false,
+            status: DeviceStatus::empty(),
+            ask_again: Instant::now(),
+            needs_reset: false,
         }
     }
 
@@ -114,6 +137,10 @@ impl Peer {
             let Some(message) = self.channel.receive()? else { break };
             self.take(&message)?;
         }
+        let asked = self.due.contains(&Request::GetStatus);
+        if self.accepted.is_some() && !asked && Instant::now() >= self.ask_again {
+            return self.ask_status();
+        }
         Ok(())
     }
 
@@ -141,7 +168,7 @@ impl Peer {
         match request {
             Request::GetFeatures => self.take_features(number),
             Request::GetProtocolFeatures => {
-                self.protocol = number & (protocol::REPLY_ACK | protocol::MQ);
+                self.protocol = number & ACCEPTED;
                 let accepted = self.protocol.to_le_bytes();
                 self.tell(Request::SetProtocolFeatures, &accepted, &[])?;
                 if self.protocol & protocol::MQ != 0 {
@@ -156,11 +183,69 @@ impl Peer {
                 self.ready = true;
                 Ok(())
             }
+            Request::GetStatus => self.take_status(number),
             // Where it stopped does not matter: rings begin anew.
             Request::GetVringBase => Ok(()),
             _ if number == 0 => Ok(()),
             _ => Err(Violation::Refused(request)),
         }
+    }
+
+    /// The features are in force, if the back end agrees, which it says in its status.
+    pub(super) fn accept(&mut self, features: u64) -> Result<(), Violation> {
+        self.accepted = Some(features);
+        self.set_status(AGREED)?;
+        self.ask_status()
+    }
+
+    /// The rings are set up.
+    pub(super) fn run(&mut self) -> Result<(), Violation> {
+        self.set_status(AGREED | DeviceStatus::DRIVER_OK)
+    }
+
+    /// No driver runs any more.
+    pub(super) fn reset(&mut self) -> Result<(), Violation> {
+        self.accepted = None;
+        self.needs_reset = false;
+        self.set_status(DeviceStatus::empty())
+    }
+
+    /// Tells the back end of the device's status, where it wants to know.
+    pub(super) fn set_status(&mut self, status: DeviceStatus) -> Result<(), Violation> {
+        if self.protocol & protocol::STATUS == 0 || self.status == status {
+            return Ok(());
+        }
+        self.status = status;
+        self.tell(Request::SetStatus, &u64::from(status.bits()).to_le_bytes(), &[])
+    }
+
+    fn ask_status(&mut self) -> Result<(), Violation> {
+        if self.protocol & protocol::STATUS == 0 {
+            return Ok(());
+        }
+        self.ask_again = Instant::now() + BETWEEN;
+        self.ask(Request::GetStatus, 0, &[], &[])
+    }
+
+    /// The device's status, while rings run. (What the back end says about another one comes too late.)
+    fn take_status(&mut self, number: u64) -> Result<(), Violation> {
+        let status = u8::try_from(number).map_err(|_| Violation::BadReply(Request::GetStatus))?;
+        let status = DeviceStatus::from_bits_retain(status.into());
+        let Some(features) = self.accepted else { return Ok(()) };
+        if !status.contains(DeviceStatus::FEATURES_OK) {
+            return Err(Violation::FeaturesRefused(features & PASSED_ON.bits()));
+        }
+        self.needs_reset |= status.contains(DeviceStatus::DEVICE_NEEDS_RESET);
+        Ok(())
+    }
+
+    /// Has the back end broadcast an address; whether it does that.
+    pub(super) fn announce(&mut self, mac: MacAddress) -> Result<bool, Violation> {
+        if self.protocol & protocol::RARP == 0 {
+            return Ok(false);
+        }
+        self.tell(Request::SendRarp, &announcement_payload(mac).to_le_bytes(), &[])?;
+        Ok(true)
     }
 
     fn take_features(&mut self, offered: u64) -> Result<(), Violation> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use netdev::{
     Armed, Burst, Control, Device, Info, Link, MacAddress, Port, QueueCounters, QueueStats,
-    RxQueue, TxQueue, WakeSource,
+    RxQueue, TxQueue, Unsupported, WakeSource,
 };
 
 use super::SharedLine;
@@ -126,6 +126,14 @@ impl Control for Controls {
     /// What the driver of the first pair and the back end agreed on.
     fn feature_bits(&self) -> Option<u64> {
         self.pairs.first()?.borrow().as_ref()?.feature_bits()
+    }
+
+    /// By `SEND_RARP`.
+    fn announce(&mut self) -> Result<(), Unsupported> {
+        let refused = Unsupported("announcements: there is no peer that takes SEND_RARP");
+        let first = self.pairs[0].borrow();
+        let line = first.as_ref().map(|healer| &healer.place.line);
+        line.filter(|line| line.lock().announce()).map(drop).ok_or(refused)
     }
 
     fn stop(
