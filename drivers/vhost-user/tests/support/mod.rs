@@ -23,7 +23,7 @@ use vhost_user::{Monitor, VhostUserBackend, Violation};
 use virtio::ring::split::{Desc, RingSize, SplitRing, flags};
 
 /// How long anything may take before the test fails; nothing is asserted about times otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `VIRTIO_F_VERSION_1` and `VHOST_USER_F_PROTOCOL_FEATURES`: what every front end here accepts.
 pub const FEATURES: u64 = 1 << 32 | 1 << 30;
