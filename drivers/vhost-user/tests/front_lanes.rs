@@ -151,14 +151,14 @@ fn lanes_on_threads_survive_their_back_end() {
         std::thread::scope(|scope| {
             let run = |lane, memory, seed| {
                 let (mut port, pool) = lane_port(lane, memory, format);
-                round_trips(&mut port, 0, &pool, seed, 3000, || {});
+                round_trips(&mut port, 0, &pool, seed, 1200, || {});
             };
             let threads: Vec<_> = (lanes.into_iter().zip(memory).enumerate())
                 .map(|(at, (lane, memory))| scope.spawn(move || run(lane, memory, 5000 * at)))
                 .collect();
             for _ in 0..2 {
                 let back = VhostUserBackend::listen(&path).unwrap();
-                serve_in_lanes(back, format, 1000);
+                serve_in_lanes(back, format, 300);
             }
             let (mut back, _pool) = back_end(VhostUserBackend::listen(&path).unwrap(), 2, format);
             let mut held = [Burst::new(), Burst::new()];
