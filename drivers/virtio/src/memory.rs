@@ -4,12 +4,20 @@
 //! lie in one region: one that crosses into a neighbour is refused, because adjacent device addresses need
 //! not be adjacent here. The region that was hit last is remembered, so that the usual look-up is one
 //! subtraction and two comparisons however many regions there are.
+//!
+//! On a platform that translates addresses the regions are ranges that come and go, and what is not found may be only
+//! unknown yet: [`translation`]. The remembered region serves both kinds of map alike.
+
+mod translation;
 
 use core::cell::Cell;
 use core::fmt;
 use core::ptr::NonNull;
 
 use arrayvec::ArrayVec;
+
+use self::translation::Translation;
+pub use self::translation::{Access, Miss, Ranges};
 
 /// The most regions that a map holds.
 pub const MAX_REGIONS: usize = 64;
@@ -92,9 +100,10 @@ impl core::error::Error for MemoryMapError {}
 /// The regions that a peer shares with us, by device address.
 #[derive(Clone, Debug)]
 pub struct MemoryMap {
-    /// Sorted by `device`, disjoint, none empty.
+    /// Sorted by `device`, disjoint, none empty. Where there is a translation, none.
     regions: ArrayVec<Region, MAX_REGIONS>,
-    /// A copy of the region that was hit last (one of `regions`, or [`Region::NONE`]).
+    translation: Option<Translation>,
+    /// A copy of the region or range that was hit last (or [`Region::NONE`]).
     last: Cell<Region>,
     /// `clear()` of `last`.
     last_clear: Cell<u64>,
@@ -119,14 +128,18 @@ impl MemoryMap {
             check(region)?;
         }
         sorted.sort_unstable_by_key(|region| region.device);
-        for pair in sorted.windows(2) {
-            if pair[1].device < pair[0].end() {
-                return Err(MemoryMapError::Overlap(pair[0], pair[1]));
-            }
-        }
+        check_overlap(&sorted)?;
         let last = sorted.first().copied().unwrap_or(Region::NONE);
         let last_clear = Cell::new(last.clear());
-        Ok(Self { regions: sorted, last: Cell::new(last), last_clear })
+        Ok(Self { regions: sorted, translation: None, last: Cell::new(last), last_clear })
+    }
+
+    /// A map of what a platform translates: `buffers` may be used for `access`, and `tables` be read. An address that
+    /// they do not have is noted, for [`miss`](Self::miss).
+    pub fn translated(buffers: Ranges, access: Access, tables: Ranges) -> Self {
+        let translation = Some(Translation::new(buffers, access, tables));
+        let (last, last_clear) = (Cell::new(Region::NONE), Cell::new(Region::NONE.clear()));
+        Self { regions: ArrayVec::new(), translation, last, last_clear }
     }
 
     /// Where the `len` bytes from device address `address` lie, if one region holds all of them.
@@ -155,6 +168,61 @@ impl MemoryMap {
         Some(unsafe { last.host.add(offset) })
     }
 
+    /// Where a table of descriptors lies: as [`translate`](Self::translate), but read on any ring.
+    #[inline]
+    pub(crate) fn translate_table(&self, address: u64, len: u64) -> Option<NonNull<u8>> {
+        match &self.translation {
+            None => self.translate(address, len),
+            Some(translation) => translation.table(address, len),
+        }
+    }
+
+    /// Where the first of the `len` bytes from `address` on lie, and how many (at least one): all of them, but on a
+    /// platform that translates.
+    #[inline]
+    pub(crate) fn translate_front(&self, address: u64, len: u32) -> Option<(NonNull<u8>, u32)> {
+        match self.translate(address, len.into()) {
+            Some(host) => Some((host, len)),
+            None => self.front(address, len),
+        }
+    }
+
+    #[cold]
+    fn front(&self, address: u64, len: u32) -> Option<(NonNull<u8>, u32)> {
+        let range = self.translation.as_ref()?.find(address)?;
+        let held = range.len - (address - range.device);
+        let held = u32::try_from(held).map_or(len, |held| held.min(len));
+        Some((range.translate(address, held.into())?, held))
+    }
+
+    /// Whether what was not found lately may come: the chain that named it is to be left where it is.
+    #[cold]
+    pub(crate) fn stalls(&self) -> bool {
+        self.translation.as_ref().is_some_and(Translation::stalls)
+    }
+
+    /// What was not found lately, and must be asked for.
+    pub fn miss(&self) -> Option<Miss> {
+        self.translation.as_ref()?.miss()
+    }
+
+    /// Has a map of [`translated`](Self::translated) addresses look in other ranges from now on; what it remembers is
+    /// forgotten. Any other map stays as it is.
+    pub fn retranslate(&mut self, buffers: Ranges, tables: Ranges) {
+        if let Some(translation) = &mut self.translation {
+            translation.replace(buffers, tables);
+            self.last.set(Region::NONE);
+            self.last_clear.set(Region::NONE.clear());
+        }
+    }
+
+    /// Takes note that nothing is at an address that was missed: the next chain that names it is broken.
+    pub fn refuse(&self, address: u64) {
+        if let Some(translation) = &self.translation {
+            translation.refuse(address);
+        }
+    }
+
     /// The region that was hit last, to test the short ranges of several buffers against at once.
     #[inline]
     pub(crate) fn nearby(&self) -> Nearby {
@@ -162,15 +230,15 @@ impl MemoryMap {
         Nearby { device: last.device, clear: self.last_clear.get(), host: last.host }
     }
 
-    /// The regions, sorted by device address.
-    pub fn regions(&self) -> &[Region] {
-        &self.regions
-    }
-
     #[inline(never)]
     fn search(&self, address: u64, len: u64) -> Option<NonNull<u8>> {
-        let behind = self.regions.partition_point(|region| region.device <= address);
-        let region = self.regions.get(behind.checked_sub(1)?)?;
+        let region = match &self.translation {
+            None => {
+                let behind = self.regions.partition_point(|region| region.device <= address);
+                self.regions.get(behind.checked_sub(1)?)?
+            }
+            Some(translation) => translation.buffer(address, len)?,
+        };
         let host = region.translate(address, len)?;
         self.last.set(*region);
         self.last_clear.set(region.clear());
@@ -221,6 +289,14 @@ fn check(region: &Region) -> Result<(), MemoryMapError> {
         && region.device.checked_add(region.len).is_some()
         && (region.host.addr().get() as u64).checked_add(region.len).is_some();
     if fits { Ok(()) } else { Err(MemoryMapError::Overflow(*region)) }
+}
+
+/// Of regions that are sorted and were [`check`]ed.
+fn check_overlap(sorted: &[Region]) -> Result<(), MemoryMapError> {
+    match sorted.windows(2).find(|pair| pair[1].device < pair[0].end()) {
+        Some(pair) => Err(MemoryMapError::Overlap(pair[0], pair[1])),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use netdev::{DropCause, Offloads};
 use super::header::{BYTES as HEADER_BYTES, BadHeader, LARGEST_MERGED, NetHeader, Said};
 use super::outgoing::Outgoing;
 use super::split::{DeviceOptions, ETHERNET_HEADER};
+use crate::memory::MemoryMap;
 use crate::raw::{self, Pair, read_once};
 
 /// The header of a frame that asks for nothing; `num_buffers` is one (virtio 1.2, 5.1.6.4.1).
@@ -22,7 +23,27 @@ pub(super) struct Piece {
     pub(super) len: usize,
 }
 
-/// The chain breaks a rule: nothing further can be said of it.
+/// What is left of a buffer that a descriptor names: on a platform that translates addresses a buffer may lie in several
+/// pieces.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rest {
+    pub(super) addr: u64,
+    /// Zero where nothing is left.
+    pub(super) len: u32,
+}
+
+impl Rest {
+    /// The next piece of what is left, of at least one byte.
+    #[inline]
+    pub(super) fn next(&mut self, memory: &MemoryMap) -> Result<Piece, BadChain> {
+        let (host, len) = memory.translate_front(self.addr, self.len).ok_or(BadChain)?;
+        self.addr = self.addr.wrapping_add(len.into());
+        self.len -= len;
+        Ok(Piece { host, len: len as usize })
+    }
+}
+
+/// The chain breaks a rule, or names an address that is not known (yet): nothing further can be said of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BadChain;
 

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use netbuf::{Burst, Checksum, DeviceMemory, Pool, PoolConfig};
 use netdev::{DropCause, Offloads, QueueCounters};
-use virtio::memory::{MemoryMap, Region};
+use virtio::memory::{MemoryMap, Ranges, Region};
 use virtio::ring::RingOptions;
 use virtio::ring::split::{
     Desc, DeviceOptions, HEADER_LEN, Indexes, RingSize, SplitDevice, SplitRing, UsedElem, flags,
@@ -78,6 +78,15 @@ impl Guest {
         ring.store_avail_index(index);
         ring.store_used_index(index);
         Self { ring, map, counters: QueueCounters::default(), regions, avail: index, used: index }
+    }
+
+    /// The memory page by page, each a range by itself, but for those that are missing.
+    pub fn ranges(&self, page: u64, missing: &[u64]) -> Ranges {
+        let pages = (LOW..END).step_by(usize::try_from(page).unwrap());
+        let region = |device| Region { device, len: page, host: self.host(device) };
+        let ranges = pages.filter(|page| !missing.contains(page)).map(region).collect();
+        // SAFETY: as in `starting_at`.
+        unsafe { Ranges::new(ranges) }.unwrap()
     }
 
     pub fn device(&self, options: DeviceOptions) -> SplitDevice {

@@ -11,7 +11,7 @@ use super::layout::{PackedRing, Word, flags};
 use super::position;
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
-use crate::ring::frame::{BadChain, Piece, Walk};
+use crate::ring::frame::{BadChain, Piece, Rest, Walk};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -57,6 +57,7 @@ pub(super) struct Chain<'a> {
     id: u16,
     /// The descriptor read last has NEXT.
     goes_on: bool,
+    rest: Rest,
 }
 
 impl<'a> Chain<'a> {
@@ -68,7 +69,18 @@ impl<'a> Chain<'a> {
         direction: Direction,
         indirect: bool,
     ) -> Self {
-        Self { ring, memory, direction, indirect, table: None, head, read: 0, id: 0, goes_on: true }
+        Self {
+            ring,
+            memory,
+            direction,
+            indirect,
+            table: None,
+            head,
+            read: 0,
+            id: 0,
+            goes_on: true,
+            rest: Rest::default(),
+        }
     }
 
     /// Reads on to where the chain ends in the ring. `Err` where it does not end: nobody can say where the next
@@ -94,13 +106,13 @@ impl<'a> Chain<'a> {
         Ok((slot.addr(), word))
     }
 
-    fn piece(&self, addr: u64, word: Word) -> Result<Piece, BadChain> {
+    fn piece(&mut self, addr: u64, word: Word) -> Result<Piece, BadChain> {
         let (len, writable) = (word.len(), word.flags() & flags::DESC_WRITE != 0);
         if len == 0 || writable != (self.direction == Direction::DeviceWrites) {
             return Err(BadChain);
         }
-        let host = self.memory.translate(addr, len.into()).ok_or(BadChain)?;
-        Ok(Piece { host, len: len as usize })
+        self.rest = Rest { addr, len };
+        self.rest.next(self.memory)
     }
 
     /// Goes on in an indirect table (virtio 1.2, 2.8.7): only where it was negotiated, and not in front of more.
@@ -110,7 +122,7 @@ impl<'a> Chain<'a> {
         if !allowed || len / DESC_BYTES > INDIRECT_LIMIT {
             return Err(BadChain);
         }
-        let next = self.memory.translate(addr, len.into()).ok_or(BadChain)?;
+        let next = self.memory.translate_table(addr, len.into()).ok_or(BadChain)?;
         self.table = Some(Table { next, left: len / DESC_BYTES });
         Ok(())
     }
@@ -118,6 +130,9 @@ impl<'a> Chain<'a> {
 
 impl Walk for Chain<'_> {
     fn next(&mut self) -> Result<Option<Piece>, BadChain> {
+        if self.rest.len > 0 {
+            return self.rest.next(self.memory).map(Some);
+        }
         loop {
             if let Some(table) = &mut self.table {
                 if table.left == 0 {

@@ -34,8 +34,9 @@ struct Call<'a> {
 impl PackedDevice {
     /// Takes frames that the driver has sent and appends copies of them to `out`; how many.
     ///
-    /// Takes as many as `out` has room and `pool` has buffers for; the others stay in the ring. What the driver
-    /// got wrong is dropped, counted, and handed back to it like a sent frame.
+    /// Takes as many as `out` has room and `pool` has buffers for; the others stay in the ring. So does, with all behind
+    /// it, a frame at an address that [`memory`](MemoryMap::miss) has to ask for. What the driver got wrong is dropped,
+    /// counted, and handed back to it like a sent frame.
     pub fn receive(
         &mut self,
         memory: &MemoryMap,
@@ -168,7 +169,8 @@ impl PackedDevice {
         unsafe { storage[..count].assume_init_ref() }
     }
 
-    /// Takes one chain of any layout; `false` where there was no buffer to take it into.
+    /// Takes one chain of any layout; `false` where there was no buffer to take it into, or where it lies is not known
+    /// yet.
     #[cold]
     fn take_chain(
         &mut self,
@@ -181,6 +183,9 @@ impl PackedDevice {
         let mut chain = Chain::new(self.ring, memory, self.avail, Direction::DeviceReads, indirect);
         let gathered = gather(&mut chain, received.pool, &mut packet, &self.options);
         let walked = chain.finish();
+        if gathered.is_err() && walked.is_ok() && memory.stalls() {
+            return false;
+        }
         match (gathered, &walked) {
             (Ok(len), Ok(_)) => {
                 packet.set_port(received.port);

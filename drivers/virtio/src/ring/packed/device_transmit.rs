@@ -36,7 +36,7 @@ const MOST: u32 = (1 << 15) - 1;
 enum Odd {
     /// It is done with: sent, or dropped and counted.
     Taken,
-    /// It waits for more buffers.
+    /// It waits for more buffers, or to learn where they lie.
     Waits,
 }
 
@@ -60,7 +60,8 @@ struct Sent {
 
 impl PackedDevice {
     /// Copies packets from the front of `packets` into buffers that the driver has posted, as far as there are
-    /// any, and frees them; how many it took. What it did not take stays, in order.
+    /// any whose place [`memory`](MemoryMap::miss) knows, and frees them; how many it took. What it did not take stays, in
+    /// order.
     ///
     /// A packet that cannot be sent, or meets a buffer that breaks a rule, is dropped and counted. The header in
     /// front of a frame is written only where it differs: its cache line stays shared.
@@ -279,6 +280,7 @@ impl PackedDevice {
         };
         let (chains, good) = match self.fit(memory, outgoing.bytes()) {
             Fit::Chains(chains) => (chains, Some(outgoing)),
+            Fit::Bad(_) if memory.stalls() => return Odd::Waits,
             Fit::Bad(chains) => (chains, None),
             Fit::TooSmall { whole: false } if self.options.ring.mergeable => return Odd::Waits,
             Fit::TooSmall { .. } => {

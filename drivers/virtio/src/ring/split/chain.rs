@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use super::{Desc, SplitRing, flags};
 use crate::memory::MemoryMap;
 use crate::raw::read_once;
-use crate::ring::frame::{BadChain, Piece, Walk};
+use crate::ring::frame::{BadChain, Piece, Rest, Walk};
 
 /// The most descriptors that are followed in an indirect table: larger tables are refused, as they are by
 /// other device implementations, so that one chain cannot hold up the queue.
@@ -44,6 +44,7 @@ pub(super) struct Chain<'a> {
     size: u16,
     /// Descriptors that may still follow: a loop runs out.
     left: u16,
+    rest: Rest,
 }
 
 impl<'a> Chain<'a> {
@@ -65,6 +66,7 @@ impl<'a> Chain<'a> {
             next: Some(head),
             size,
             left: size,
+            rest: Rest::default(),
         }
     }
 
@@ -80,7 +82,7 @@ impl<'a> Chain<'a> {
         if !allowed || count > INDIRECT_LIMIT {
             return Err(BadChain);
         }
-        let table = self.memory.translate(desc.addr, desc.len.into()).ok_or(BadChain)?;
+        let table = self.memory.translate_table(desc.addr, desc.len.into()).ok_or(BadChain)?;
         self.table = Table::Indirect(table);
         self.next = Some(0);
         self.size = count;
@@ -103,6 +105,9 @@ impl<'a> Chain<'a> {
 
 impl Walk for Chain<'_> {
     fn next(&mut self) -> Result<Option<Piece>, BadChain> {
+        if self.rest.len > 0 {
+            return self.rest.next(self.memory).map(Some);
+        }
         let Some(index) = self.next else { return Ok(None) };
         if index >= self.size || self.left == 0 {
             return Err(BadChain);
@@ -118,7 +123,7 @@ impl Walk for Chain<'_> {
             return Err(BadChain);
         }
         self.next = (desc.flags & flags::DESC_NEXT != 0).then_some(desc.next);
-        let host = self.memory.translate(desc.addr, desc.len.into()).ok_or(BadChain)?;
-        Ok(Some(Piece { host, len: desc.len as usize }))
+        self.rest = Rest { addr: desc.addr, len: desc.len };
+        self.rest.next(self.memory).map(Some)
     }
 }

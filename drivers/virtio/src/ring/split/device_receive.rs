@@ -24,11 +24,22 @@ use crate::raw::{Class, Pair, prefetch};
 use crate::ring::copy_in::{Alike, GROUP, Received, Source};
 use crate::ring::frame::gather;
 
+/// What became of a chain that a run could not take.
+enum Chained {
+    /// It is done with: received, or dropped and counted.
+    Taken,
+    /// An index beyond the table names none.
+    Outside,
+    /// Where it lies is not known yet.
+    Waits,
+}
+
 impl SplitDevice {
     /// Takes frames that the driver has sent and appends copies of them to `out`; how many.
     ///
-    /// Takes as many as `out` has room and `pool` has buffers for; the others stay in the ring. What the driver
-    /// got wrong is dropped, counted, and handed back to it like a sent frame.
+    /// Takes as many as `out` has room and `pool` has buffers for; the others stay in the ring. So does, with all behind
+    /// it, a frame at an address that [`memory`](MemoryMap::miss) has to ask for. What the driver got wrong is dropped,
+    /// counted, and handed back to it like a sent frame.
     pub fn receive(
         &mut self,
         memory: &MemoryMap,
@@ -44,7 +55,7 @@ impl SplitDevice {
         let before = out.len();
         let mut storage = [const { MaybeUninit::uninit() }; BURST];
         let got = pool.alloc_burst(out, wanted);
-        let heads = self.ring.avail_run(self.at.avail, got, &mut storage);
+        let mut heads = self.ring.avail_run(self.at.avail, got, &mut storage);
         let offloads = self.options.ring.offloads;
         let mut received = Received::new(pool, port, offloads, &mut out[before..]);
         let (mut taken, mut outside) = (0, 0);
@@ -52,9 +63,11 @@ impl SplitDevice {
             let run = self.take_run(memory, pool, &heads[taken..], &mut received);
             taken += run;
             if run == 0 {
-                let named = self.take_chain(memory, pool, head, &mut received, counters);
-                outside += usize::from(!named);
-                taken += 1;
+                match self.take_chain(memory, pool, head, &mut received, counters) {
+                    Chained::Taken => taken += 1,
+                    Chained::Outside => (outside, taken) = (outside + 1, taken + 1),
+                    Chained::Waits => heads = &heads[..taken],
+                }
             }
         }
         let published = self.at.used;
@@ -143,7 +156,7 @@ impl SplitDevice {
         Some(Source { host: host.as_ptr(), len: desc.len() - HEADER_LEN })
     }
 
-    /// Takes one chain of any layout; `false` where an index beyond the table names none.
+    /// Takes one chain of any layout.
     #[cold]
     fn take_chain(
         &self,
@@ -152,10 +165,10 @@ impl SplitDevice {
         head: u16,
         received: &mut Received<'_>,
         counters: &QueueCounters,
-    ) -> bool {
+    ) -> Chained {
         if head >= self.ring.size().get() {
             counters.dropped(DropCause::BadDescriptor, 1);
-            return false;
+            return Chained::Outside;
         }
         let packet = &mut received.packets[received.kept];
         let mut chain =
@@ -167,12 +180,15 @@ impl SplitDevice {
                 received.bytes += len as u64;
             }
             Err(cause) => {
-                counters.dropped(cause, 1);
                 // Empty again, for the next frame; cutting to nothing cannot fail.
                 let _ = packet.truncate(0);
+                if memory.stalls() {
+                    return Chained::Waits;
+                }
+                counters.dropped(cause, 1);
             }
         }
-        true
+        Chained::Taken
     }
 }
 

@@ -40,7 +40,7 @@ struct Sent {
 enum Odd {
     /// It is done with: sent, or dropped and counted.
     Taken,
-    /// It waits for more buffers.
+    /// It waits for more buffers, or to learn where they lie.
     Waits,
 }
 
@@ -56,7 +56,8 @@ enum Fit {
 
 impl SplitDevice {
     /// Copies packets from the front of `packets` into buffers that the driver has posted, as far as there are
-    /// any, and frees them; how many it took. What it did not take stays, in order.
+    /// any whose place [`memory`](MemoryMap::miss) knows, and frees them; how many it took. What it did not take stays, in
+    /// order.
     ///
     /// A packet that cannot be sent, or meets a buffer that breaks a rule, is dropped and counted. The header in
     /// front of a frame is written only where it differs: its cache line stays shared.
@@ -304,6 +305,7 @@ impl SplitDevice {
         };
         let (chains, poured) = match self.fit(memory, outgoing.bytes(), posted) {
             Fit::Chains(chains) => (chains, self.pour(memory, packet, outgoing, chains)),
+            Fit::Bad(_) if memory.stalls() => return Odd::Waits,
             Fit::Bad(chains) => (chains, Err(BadChain)),
             Fit::TooSmall if self.options.ring.mergeable && posted < self.entries() => {
                 return Odd::Waits;
