@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use eventloop::{Clock as _, EventLoop, Idle, Meter};
 use netbuf::{Pool, PoolConfig};
-use netdev::{Config, Device, Port};
+use netdev::{Config, Device, Offloads, Port};
 
 use crate::Error;
 use crate::params::{IdlePolicy, Params};
@@ -22,6 +22,9 @@ const DEFAULT_RINGS: (u16, u16) = (256, 1024);
 
 /// Buffers on top of what the rings hold: bursts in flight.
 const SPARE_BUFFERS: usize = 256;
+
+/// Bytes beside a frame in a buffer, where hashes are reported.
+const HASH_ROOM: u16 = 8;
 
 /// Ports that are not started, parameters, memory, clock and console.
 pub struct Machine {
@@ -78,13 +81,18 @@ impl Machine {
     }
 
     /// A pool that fills the rings of every device as `config` wants them, or as much of that as the machine's
-    /// memory holds.
+    /// memory holds. Frames that may not go over several buffers get buffers that hold the largest.
     fn make_pool(&mut self, config: &Config) -> Result<Pool, Error> {
         let (rx, tx) = DEFAULT_RINGS;
         let per_port = usize::from(config.rx_ring.unwrap_or(rx)) * usize::from(config.rx_queues)
             + usize::from(config.tx_ring.unwrap_or(tx)) * usize::from(config.tx_queues);
         let wanted = self.devices.len() * per_port + SPARE_BUFFERS;
-        let shape = PoolConfig { buffers: wanted, ..PoolConfig::default() };
+        let mut shape = PoolConfig { buffers: wanted, ..PoolConfig::default() };
+        if !config.offloads.contains(Offloads::RX_CHAINS) {
+            let frame = config.max_frame.and_then(|bytes| u16::try_from(bytes).ok()).unwrap_or(0);
+            let most = u16::MAX - shape.headroom;
+            shape.room = shape.room.max(frame.saturating_add(HASH_ROOM)).min(most);
+        }
         let buffers = wanted.min(self.platform.memory_left() / shape.stride());
         let shape = PoolConfig { buffers, ..shape };
         let memory = self.platform.device_memory(shape.device_bytes())?;

@@ -1,4 +1,6 @@
-//! Feature bits, and what they are to rings and to network functions. Which of them are accepted: negotiation.rs.
+//! Feature bits, and what they are to rings and to network functions. What each one's fate is stands beside it: accepted
+//! always, accepted when something in `Config` asks for it, or refused, and why. negotiation.rs does what is said here,
+//! and its tests know a fate of every bit.
 #![forbid(unsafe_code)]
 
 mod negotiation;
@@ -15,68 +17,110 @@ bitflags! {
     /// Feature bits of a network device (virtio 1.2, 5.1.3 and 6).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Features: u64 {
-        /// The device completes partial checksums on transmit.
+        /// The device completes partial checksums on transmit. Accepted for `TX_CHECKSUM`, and what rests on it; without,
+        /// they are completed in software.
         const CSUM = 1 << 0;
-        /// The driver handles partial checksums on receive.
+        /// The driver handles partial checksums on receive. Accepted for `RX_CHECKSUM` and `RX_LRO`.
         const GUEST_CSUM = 1 << 1;
-        /// The driver can switch receive offloads while the device runs.
+        /// The driver can switch receive offloads while the device runs. Accepted with the control queue.
         const CTRL_GUEST_OFFLOADS = 1 << 2;
-        /// The device states an MTU.
+        /// The device states an MTU. Accepted where the buffers hold such frames, which it promises; it is obeyed in any
+        /// case.
         const MTU = 1 << 3;
-        /// The device has an address.
+        /// The device has an address. Accepted.
         const MAC = 1 << 5;
-        /// The driver takes merged TCP over IPv4.
+        /// The driver takes merged TCP over IPv4. Accepted for `RX_LRO`.
         const GUEST_TSO4 = 1 << 7;
-        /// The driver takes merged TCP over IPv6.
+        /// The driver takes merged TCP over IPv6. Accepted for `RX_LRO`.
         const GUEST_TSO6 = 1 << 8;
-        /// The device cuts TCP over IPv4.
+        /// The driver takes merged TCP with congestion marks. Refused: the device cuts such before delivery.
+        const GUEST_ECN = 1 << 9;
+        /// The driver takes UDP in fragments to be. Refused: fragments are no datagrams; newer devices have USO.
+        const GUEST_UFO = 1 << 10;
+        /// The device cuts TCP over IPv4. Accepted for `TX_TSO4`.
         const HOST_TSO4 = 1 << 11;
-        /// The device cuts TCP over IPv6.
+        /// The device cuts TCP over IPv6. Accepted for `TX_TSO6`.
         const HOST_TSO6 = 1 << 12;
-        /// A received frame may span several buffers.
+        /// The device cuts TCP with congestion marks. Refused: a driver that parses no TCP cannot say which are marked.
+        const HOST_ECN = 1 << 13;
+        /// The device fragments UDP. Refused, as `GUEST_UFO`.
+        const HOST_UFO = 1 << 14;
+        /// A received frame may span several buffers. Accepted for `MERGEABLE`, `RX_CHAINS` and `RX_LRO`: headers are read
+        /// then.
         const MRG_RXBUF = 1 << 15;
-        /// The device states whether the link is up.
+        /// The device states whether the link is up. Accepted.
         const STATUS = 1 << 16;
-        /// The device has a control queue.
+        /// The device has a control queue. Accepted.
         const CTRL_VQ = 1 << 17;
-        /// The control queue sets promiscuous and all-multicast mode, and address filters.
+        /// The control queue sets promiscuous and all-multicast mode, and address filters. Accepted with it.
         const CTRL_RX = 1 << 18;
-        /// The control queue sets VLAN filters.
+        /// The control queue sets VLAN filters. Accepted for `RX_VLAN_FILTER` alone: with it a device holds back every
+        /// VLAN that it is not told of.
         const CTRL_VLAN = 1 << 19;
-        /// The control queue sets further receive modes.
+        /// The control queue sets further receive modes. Accepted with it.
         const CTRL_RX_EXTRA = 1 << 20;
-        /// The device asks the driver to announce itself.
+        /// The device asks the driver to announce itself. Accepted with the control queue: `Link::announce`.
         const GUEST_ANNOUNCE = 1 << 21;
-        /// The device has several pairs of queues.
+        /// The device has several pairs of queues. Accepted where more than one is asked for.
         const MQ = 1 << 22;
-        /// The control queue sets the device's address.
+        /// The control queue sets the device's address. Accepted with it.
         const CTRL_MAC_ADDR = 1 << 23;
-        /// A descriptor may name a table of descriptors.
+        /// A legacy device notifies when it runs out of buffers. Refused: no part of virtio 1.
+        const NOTIFY_ON_EMPTY = 1 << 24;
+        /// A legacy device takes any layout of descriptors. Refused: virtio 1 devices do so without being asked.
+        const ANY_LAYOUT = 1 << 27;
+        /// A descriptor may name a table of descriptors. Accepted for `INDIRECT` and `TX_CHAINS`.
         const INDIRECT_DESC = 1 << 28;
-        /// Notifications are suppressed by index.
+        /// Notifications are suppressed by index. Accepted, unless `Config` rules it out.
         const EVENT_IDX = 1 << 29;
-        /// Not a legacy device.
+        /// Not a legacy device. A device without it is refused.
         const VERSION_1 = 1 << 32;
-        /// The platform limits or translates the device's addresses.
+        /// The platform limits or translates the device's addresses. Accepted: device addresses equal pointers on every
+        /// platform that Barewire runs on.
         const ACCESS_PLATFORM = 1 << 33;
-        /// The device has packed rings.
+        /// The device has packed rings. Accepted as `Config::ring_format` says.
         const RING_PACKED = 1 << 34;
-        /// The device completes in order.
+        /// The device completes in order. Accepted for `IN_ORDER`.
         const IN_ORDER = 1 << 35;
-        /// A doorbell carries the ring's index.
+        /// The device needs the platform's barriers, not those between cores. Accepted: on x86-64, which is all that
+        /// Barewire runs on, ordinary memory has but one order for both.
+        const ORDER_PLATFORM = 1 << 36;
+        /// The device can make further functions of itself. Refused: nothing here would make them.
+        const SR_IOV = 1 << 37;
+        /// A doorbell carries the ring's index. Accepted for `NOTIFICATION_DATA`, where the transport has such doorbells.
         const NOTIFICATION_DATA = 1 << 38;
-        /// One ring can be reset by itself.
+        /// A doorbell carries what the device says. Refused: a doorbell is rung with the queue's number.
+        const NOTIF_CONFIG_DATA = 1 << 39;
+        /// One ring can be reset by itself. Accepted where the transport has a register for it.
         const RING_RESET = 1 << 40;
-        /// The driver takes merged UDP over IPv4.
+        /// The device has queues for administration. Refused: there is nothing to administer.
+        const ADMIN_VQ = 1 << 41;
+        /// The device counts what it does. Refused: statistics are the driver's own.
+        const DEVICE_STATS = 1 << 50;
+        /// The device hashes what stands inside tunnels. Refused: hashes are those of the outermost packet.
+        const HASH_TUNNEL = 1 << 51;
+        /// Notifications can be delayed, queue by queue. Refused: a driver that polls wants none at all.
+        const VQ_NOTF_COAL = 1 << 52;
+        /// Notifications can be delayed. Refused, as `VQ_NOTF_COAL`.
+        const NOTF_COAL = 1 << 53;
+        /// The driver takes merged UDP over IPv4. Refused: `RX_LRO` is TCP's.
         const GUEST_USO4 = 1 << 54;
-        /// The driver takes merged UDP over IPv6.
+        /// The driver takes merged UDP over IPv6. Refused, as `GUEST_USO4`.
         const GUEST_USO6 = 1 << 55;
-        /// The device cuts UDP.
+        /// The device cuts UDP. Accepted for `TX_USO`.
         const HOST_USO = 1 << 56;
-        /// The device reports the hash of a received packet.
+        /// The device reports the hash of a received packet. Accepted for `RSS_HASH`: headers are longer then.
         const HASH_REPORT = 1 << 57;
-        /// The device spreads receive packets over its queues by a hash.
+        /// The driver states the exact length of headers. Refused: it states what its caller says, as a hint.
+        const GUEST_HDRLEN = 1 << 59;
+        /// The device spreads receive packets over its queues by a hash. Accepted for `RX_RSS`.
         const RSS = 1 << 60;
+        /// The device tells how many segments it merged. Refused: nobody asks.
+        const RSC_EXT = 1 << 61;
+        /// The device stands in for another one. Refused: nothing here joins two ports to one.
+        const STANDBY = 1 << 62;
+        /// The device states its speed. Accepted: `Link::speed`.
+        const SPEED_DUPLEX = 1 << 63;
         /// Other bits exist.
         const _ = !0;
     }
@@ -165,9 +209,10 @@ pub const HEADER_BYTES: u16 = 12;
 const HARMLESS: Features = Features::VERSION_1
     .union(Features::MAC)
     .union(Features::STATUS)
+    .union(Features::SPEED_DUPLEX)
     .union(Features::EVENT_IDX)
-    // Device addresses equal pointers, on every platform that Barewire runs on.
     .union(Features::ACCESS_PLATFORM)
+    .union(Features::ORDER_PLATFORM)
     // Where the transport has no register for it, it is not offered either.
     .union(Features::RING_RESET);
 

@@ -14,6 +14,7 @@ const MAC: usize = 0;
 const STATUS: usize = 6;
 const PAIRS: usize = 8;
 const MTU: usize = 10;
+const SPEED: usize = 12;
 const RSS_KEY: usize = 17;
 const RSS_TABLE: usize = 18;
 const HASH_TYPES: usize = 20;
@@ -67,10 +68,24 @@ pub(super) fn read_offer<T: DoorbellTransport>(transport: &mut T) -> Result<Offe
     })
 }
 
-/// The link, as the device says.
-pub(super) fn read_link<T: Transport>(transport: &T) -> Result<Link, StartFailure> {
-    let status = stable(transport, |transport: &T| transport.read_config_space::<u16>(STATUS))?;
-    Ok(Link { up: status & LINK_UP != 0, announce: status & ANNOUNCE != 0, speed: None })
+/// The link, as a device with these features says. (A speed of more than 31 bits is none: virtio 1.2, 5.1.4.)
+pub(super) fn read_link<T: Transport>(
+    transport: &T,
+    features: Features,
+) -> Result<Link, StartFailure> {
+    stable(transport, |transport: &T| {
+        let mut link = Link { up: true, ..Link::default() };
+        if features.contains(Features::STATUS) {
+            let status = transport.read_config_space::<u16>(STATUS)?;
+            link.up = status & LINK_UP != 0;
+            link.announce = status & ANNOUNCE != 0 && features.contains(Features::GUEST_ANNOUNCE);
+        }
+        if features.contains(Features::SPEED_DUPLEX) {
+            let speed = transport.read_config_space::<u32>(SPEED)?;
+            link.speed = (speed >> 31 == 0).then_some(speed);
+        }
+        Ok(link)
+    })
 }
 
 /// What a device can spread packets by.

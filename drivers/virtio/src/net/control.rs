@@ -77,15 +77,10 @@ fn done(done: bool, what: &'static str) -> Result<(), Unsupported> {
 impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
     /// Down also for a device that asks for a reset or has reset itself: stop and start it again.
     fn link(&mut self) -> Link {
-        let stated = self.negotiated.features.contains(Features::STATUS);
         if self.needs_reset() {
             return Link::default();
-        } else if !stated {
-            return Link { up: true, ..Link::default() };
         }
-        let asks = self.negotiated.features.contains(Features::GUEST_ANNOUNCE);
-        let link = read_link(&self.device.transport).unwrap_or_default();
-        Link { announce: link.announce && asks, ..link }
+        read_link(&self.device.transport, self.negotiated.features).unwrap_or_default()
     }
 
     fn needs_reset(&mut self) -> bool {
@@ -96,6 +91,10 @@ impl<T: DoorbellTransport + 'static> Control for NetControl<T> {
 
     fn mac(&self) -> MacAddress {
         self.mac
+    }
+
+    fn feature_bits(&self) -> Option<u64> {
+        Some(self.negotiated.features.bits())
     }
 
     fn set_mac(&mut self, mac: MacAddress) -> Result<(), Unsupported> {
