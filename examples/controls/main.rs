@@ -1,6 +1,6 @@
 //! controls: what a port can be told while it runs. Sets filters and spreading as its parameters say, reflects every
 //! frame on the queue that it came on (with its hash in its last bytes, where it has one), and prints, on change: frames
-//! by queue, the link, announcements. With `reset=on` one queue after the other is reset, with other sizes, with
+//! by queue, the link, announcements. A device that asks for a reset is restarted. With `reset=on` one queue after the other is reset, with other sizes, with
 //! `restart=on` the whole port, again and again; `switch=N` switches receive offloads off after N frames.
 #![cfg_attr(all(panic = "abort", not(feature = "linux")), no_std)]
 #![cfg_attr(not(feature = "linux"), no_main)]
@@ -85,12 +85,30 @@ fn controls(mut machine: Machine) -> Result<(), Error> {
         say("rss", control.set_rss(&rss));
     }
     println!("controls: ready, mac {}", control.mac());
+    say_pool("pool", pool.as_ref());
     let port = Rc::new(RefCell::new(Some(port)));
     let counts: Rc<[Cell<u32>]> = (0..queues).map(|_| Cell::new(0)).collect();
     let partial = Rc::new(Cell::new(0));
     let seen = (counts.clone(), partial.clone());
     let mut watch = Watch { port: port.clone(), link: Link::default(), seen, printed: 0, switch };
     event_loop.every(Duration::from_millis(100), move |_| watch.look());
+    let (mending, mut mended) = (port.clone(), 0);
+    event_loop.every(Duration::from_millis(5), move |_| {
+        let mut port = mending.borrow_mut();
+        if port.as_mut().is_none_or(|port| !port.control.needs_reset()) {
+            return;
+        }
+        let (Some(running), Some(pool)) = (port.take(), &pool) else { return };
+        match running.restart(&config, pool) {
+            Ok(started) => {
+                *port = Some(started);
+                mended += 1;
+                println!("controls: recovered: {mended}");
+                say_pool("recovered", Some(pool));
+            }
+            Err(error) => println!("controls: restart: {error}"),
+        }
+    });
     let mut round = 0;
     let again = port.clone();
     event_loop.every(Duration::from_millis(5), move |_| {
@@ -165,6 +183,11 @@ fn mark(packet: &mut Netbuf) {
     }
 }
 
+/// Shows how many buffers are in the pool.
+fn say_pool(when: &str, pool: Option<&Pool>) {
+    println!("controls: {when}, {} buffers left", pool.map_or(0, Pool::available));
+}
+
 fn say(what: &str, result: Result<(), Unsupported>) {
     match result {
         Ok(()) => println!("controls: {what}: done"),
@@ -188,7 +211,8 @@ impl Watch {
         let Some(Port { control, .. }) = &mut *self.port.borrow_mut() else { return };
         let link = control.link();
         if link.up != self.link.up {
-            println!("controls: link {}", if link.up { "up" } else { "down" });
+            let speed = link.speed.unwrap_or(0);
+            println!("controls: link {} {speed} Mbit/s", if link.up { "up" } else { "down" });
         }
         if link.announce {
             say("announced", control.announced());

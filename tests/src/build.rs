@@ -18,6 +18,8 @@ pub enum Program {
     UdpEcho,
     /// The image that shows a port's controls.
     Controls,
+    /// The image that asks for features by name.
+    Features,
     /// plat/kvm's image that fails on demand.
     Selftest,
     /// l2fwd as a Linux process.
@@ -30,7 +32,7 @@ pub enum Program {
     Pktgen,
 }
 
-const COUNT: usize = 8;
+const COUNT: usize = 9;
 
 impl Program {
     /// Arguments of `cargo build --release`, where the result is in the target's `release`, and its own place.
@@ -48,6 +50,11 @@ impl Program {
                 &["-p", "barewire", "--example", "controls"],
                 "examples/controls",
                 "image/controls",
+            ),
+            Self::Features => (
+                &["-p", "barewire", "--example", "features"],
+                "examples/features",
+                "image/features",
             ),
             Self::Selftest => (
                 &["-p", "plat-kvm", "--example", "selftest"],

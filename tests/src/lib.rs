@@ -11,6 +11,7 @@ pub mod build;
 pub mod elf;
 pub mod network;
 pub mod process;
+pub mod qmp;
 pub mod scratch;
 pub mod turn;
 

@@ -1,7 +1,10 @@
-//! The image of l2fwd on every kind of virtio-net device that QEMU has: each option alone on PCI and on MMIO, and all of
-//! them in combinations in which every two meet. Frames go both ways, byte for byte, and none may be lost.
+//! Images on every kind of virtio-net device that QEMU has: each option alone on PCI and on MMIO, and all of them in
+//! combinations in which every two meet. l2fwd asks its devices for nothing, the image `features` for all that they offer.
+//! Frames go both ways, byte for byte, and none may be lost; what QEMU says was negotiated is what is expected.
 
+mod negotiated;
 mod pairwise;
+mod refused;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -9,15 +12,16 @@ use std::time::{Duration, Instant};
 use bench::frames::frame;
 use end_to_end::build::Program;
 use end_to_end::process::{Process, launcher};
+use end_to_end::qmp::Monitor;
 use end_to_end::scratch::Scratch;
 use end_to_end::{have, turn};
 use pairwise::{Case, Space};
 use rustix::process::Signal;
-use wire::Wire;
+use wire::{Frame, Wire, completed};
 
 /// What varies, and its levels: the first is the launcher's own. Those from `packed` to `indirect_desc`, `csum` and
 /// `iommu_platform` are QEMU's options of these names.
-const FACTORS: [(&str, &[&str]); 11] = [
+const FACTORS: [(&str, &[&str]); 12] = [
     ("machine", &["q35", "microvm"]),
     ("wire", &["vhost-user", "dgram"]),
     ("packed", &["off", "on"]),
@@ -29,6 +33,8 @@ const FACTORS: [(&str, &[&str]); 11] = [
     ("queues", &["1", "4"]),
     ("ring", &["1024", "256"]),
     ("iommu_platform", &["off", "on"]),
+    // What the image asks for.
+    ("asks", &["nothing", "everything"]),
 ];
 
 const OPTIONS: [&str; 6] =
@@ -79,11 +85,24 @@ impl Run {
         words.collect::<Vec<_>>().join(" ")
     }
 
+    fn is(&self, name: &str, level: &str) -> bool {
+        self.level(name) == level
+    }
+
     /// Frames of more than one buffer need buffers that are merged, and tables to send them by.
+    fn chains(&self) -> bool {
+        self.is("mrg_rxbuf", "on") && self.is("indirect_desc", "on")
+    }
+
+    /// Frames that are larger than usual: over several buffers where that is possible, else (l2fwd does not) in large
+    /// buffers.
     fn jumbo(&self) -> bool {
-        self.level("host_mtu") != "none"
-            && self.level("mrg_rxbuf") == "on"
-            && self.level("indirect_desc") == "on"
+        self.is("host_mtu", "9000") && (self.chains() || self.is("asks", "everything"))
+    }
+
+    /// Whether a checksum is left to who can complete it. (Datagrams have no header to say so in.)
+    fn partial(&self) -> bool {
+        self.is("csum", "on") && self.is("wire", "vhost-user") && self.is("asks", "everything")
     }
 
     fn max_frame(&self) -> u32 {
@@ -111,19 +130,31 @@ impl Run {
         if self.level("wire") == "vhost-user" { self.level("ring") } else { "256" }
     }
 
-    fn start(&self, ports: &[String; 2]) -> Process {
+    fn start(&self, ports: &[String; 2], monitor: &str) -> Process {
         let (device, queues) = (self.device(), format!("queues={}", self.level("queues")));
         let max_frame = format!("max-frame={}", self.max_frame());
         let rings = [format!("rxd={}", self.rx_ring()), format!("txd={}", self.tx_ring())];
+        let everything = self.is("asks", "everything");
         let mut arguments = vec!["--machine", self.level("machine"), "--device", &device];
+        arguments.extend(["--monitor", monitor]);
+        if self.jumbo() && !self.chains() {
+            // (For large buffers.)
+            arguments.extend(["--memory", "256M"]);
+        }
         for port in ports {
             arguments.extend(["--port", port.as_str()]);
         }
-        arguments.extend(["--", "mac-updating=off", &queues]);
+        arguments.extend(["--", &queues]);
         arguments.extend(rings.iter().map(String::as_str));
         if self.jumbo() {
             arguments.push(&max_frame);
         }
+        let asked = self.asked();
+        if everything {
+            arguments.extend(asked.iter().map(String::as_str));
+            return Process::start(&mut launcher(Program::Features, &arguments));
+        }
+        arguments.push("mac-updating=off");
         Process::start(&mut launcher(Program::L2fwd, &arguments))
     }
 
@@ -134,13 +165,15 @@ impl Run {
             "dgram" => Wire::dgram(&scratch),
             _ => Wire::vhost_user(&scratch, queues, self.max_frame()),
         };
-        let image = self.start(&ports);
+        let monitor = scratch.file("qmp");
+        let image = self.start(&ports, &monitor);
         await_image(&image, &mut wire);
         for queue in 0..wire.queues() {
             for from in [0, 1] {
                 self.forwards(&image, &mut wire, from, queue);
             }
         }
+        self.check_negotiated(&image, &mut Monitor::connect(&monitor));
         image.signal(Signal::INT);
         let output = image.end().output;
         let format = if self.level("packed") == "on" { "packed" } else { "split" };
@@ -168,11 +201,13 @@ impl Run {
                 sent += 1;
             }
             for other in (0..wire.queues()).filter(|other| *other != queue) {
-                assert_eq!(wire.take(1 - from, other), [[0; 0]; 0], "out of queue {other}");
+                assert!(wire.take(1 - from, other).is_empty(), "out of queue {other}");
             }
-            for got in wire.take(1 - from, queue) {
+            for Frame { bytes: got, partial } in wire.take(1 - from, queue) {
+                assert_eq!(partial, self.partial(), "whose work the checksum is");
                 if got[14..18] != PROBE.to_be_bytes() {
-                    assert!(got == bytes(back), "frame {back} of {} bytes is another", got.len());
+                    let sent = completed(&bytes(back));
+                    assert!(got == sent, "frame {back} of {} bytes is another", got.len());
                     back += 1;
                 }
             }
@@ -236,8 +271,45 @@ fn each_option_alone() {
     sweep(&cases);
 }
 
+/// Every two options together, where all images ask for the same.
+fn pairwise(asks: usize) -> Vec<Case> {
+    let mut levels = FACTORS.map(|(_, levels)| levels.len());
+    levels[factor("asks")] = 1;
+    let mut cases = Space { levels: &levels, possible }.cases();
+    cases.iter_mut().for_each(|case| case[factor("asks")] = asks);
+    cases
+}
+
 #[test]
 fn every_two_options_together() {
-    let levels = FACTORS.map(|(_, levels)| levels.len());
-    sweep(&Space { levels: &levels, possible }.cases());
+    sweep(&pairwise(0));
+}
+
+#[test]
+fn every_two_options_together_and_all_features_asked_for() {
+    sweep(&pairwise(1));
+}
+
+/// Options that cannot be on one device, by their names and levels.
+const APART: [[(&str, &str); 2]; 3] = [
+    [("wire", "dgram"), ("queues", "4")],
+    [("wire", "vhost-user"), ("iommu_platform", "on")],
+    [("queues", "4"), ("iommu_platform", "on")],
+];
+
+#[test]
+fn every_listed_level_meets_every_other_but_those_that_cannot() {
+    for asks in [0, 1] {
+        let runs: Vec<Run> = pairwise(asks).iter().map(Run::new).collect();
+        let factors = FACTORS.iter().filter(|(name, _)| *name != "asks");
+        let levels =
+            factors.flat_map(|(name, levels)| levels.iter().map(move |level| (*name, *level)));
+        let levels: Vec<_> = levels.collect();
+        for (at, a) in levels.iter().enumerate() {
+            for b in levels[at..].iter().filter(|b| a.0 != b.0 || a.1 == b.1) {
+                let meet = runs.iter().any(|run| run.is(a.0, a.1) && run.is(b.0, b.1));
+                assert_eq!(meet, !APART.contains(&[*a, *b]), "{a:?} and {b:?}");
+            }
+        }
+    }
 }

@@ -5,12 +5,36 @@ use std::os::unix::net::UnixDatagram;
 
 use barewire::ports::{PortMemory, PortSpec, Preset, Role};
 use end_to_end::scratch::Scratch;
-use netbuf::{Burst, Pool, PoolConfig};
+use netbuf::{Burst, Checksum, Pool, PoolConfig};
 use netdev::{Config, Offloads, Port};
 use plat_linux::Region;
 
+/// Where the sum of a frame starts, and how far behind that it stands: as in UDP over IPv4.
+const PARTIAL: (u16, u16) = (34, 6);
+
+/// The frame with its checksum completed, word by word (RFC 1071).
+pub(crate) fn completed(frame: &[u8]) -> Vec<u8> {
+    let (start, field) = (usize::from(PARTIAL.0), usize::from(PARTIAL.0 + PARTIAL.1));
+    let words = frame[start..].chunks(2).map(|word| [word[0], word.get(1).copied().unwrap_or(0)]);
+    let sum: u64 = words.map(|word| u64::from(u16::from_be_bytes(word))).sum();
+    // (A sum modulo 0xffff, but that it is zero only where all words are.)
+    let folded = if sum == 0 { 0 } else { (sum - 1) % 0xffff + 1 };
+    let result = if folded == 0xffff { 0xffff } else { 0xffff - folded };
+    let mut frame = frame.to_vec();
+    frame[field..field + 2]
+        .copy_from_slice(&u16::try_from(result).expect("it is folded").to_be_bytes());
+    frame
+}
+
 /// Far longer than any frame.
 const LONGEST: usize = 16_384;
+
+/// A frame that came out of the image.
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
+    /// Its checksum was left to us.
+    pub(crate) partial: bool,
+}
 
 pub(crate) enum Wire {
     VhostUser([BackEnd; 2]),
@@ -50,23 +74,26 @@ impl Wire {
         }
     }
 
-    /// Gives a port's queue a frame for the image; whether it took it.
+    /// Gives a port's queue a frame for the image, with a checksum from byte 34 on that is to be completed, where there
+    /// is a way to say so; whether it took it.
     pub(crate) fn send(&mut self, port: usize, queue: usize, frame: &[u8]) -> bool {
         match self {
             Self::VhostUser(ports) => ports[port].send(queue, frame),
-            Self::Dgram(sockets, theirs) => sockets[port].send_to(frame, &theirs[port]).is_ok(),
+            Self::Dgram(sockets, theirs) => {
+                sockets[port].send_to(&completed(frame), &theirs[port]).is_ok()
+            }
         }
     }
 
     /// What the image has sent into a port's queue.
-    pub(crate) fn take(&mut self, port: usize, queue: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn take(&mut self, port: usize, queue: usize) -> Vec<Frame> {
         match self {
             Self::VhostUser(ports) => ports[port].take(queue),
             Self::Dgram(sockets, _) => {
                 let mut frame = vec![0; LONGEST];
                 let next = || {
                     let length = sockets[port].recv(&mut frame).ok()?;
-                    Some(frame[..length].to_vec())
+                    Some(Frame { bytes: frame[..length].to_vec(), partial: false })
                 };
                 std::iter::from_fn(next).collect()
             }
@@ -114,16 +141,23 @@ impl BackEnd {
         // (A frame that is larger than a buffer takes several.)
         let mut burst = Burst::new();
         burst.extend(self.pool.copy_from(frame));
+        for packet in &mut burst {
+            let (start, offset) = PARTIAL;
+            packet.set_checksum(Checksum::Partial { start, offset });
+        }
         self.port.tx[queue].tx_burst(&mut burst) == 1
     }
 
-    fn take(&mut self, queue: usize) -> Vec<Vec<u8>> {
+    fn take(&mut self, queue: usize) -> Vec<Frame> {
         let mut burst = Burst::new();
         self.port.rx[queue].rx_burst(&mut burst);
+        let (start, offset) = PARTIAL;
+        let asked = Checksum::Partial { start, offset };
         let bytes = |packet: netbuf::Netbuf| {
             let mut bytes = vec![0; packet.len()];
             packet.copy_to(&mut bytes);
-            bytes
+            let partial = packet.checksum() == asked;
+            Frame { bytes: if partial { completed(&bytes) } else { bytes }, partial }
         };
         burst.drain(..).map(bytes).collect()
     }

@@ -42,6 +42,8 @@ pub(crate) struct Guest {
     pub device: DeviceOptions,
     /// Seconds between attempts to reach a lost vhost-user peer; 0 for none.
     pub reconnect: u32,
+    /// The socket of its monitor.
+    pub monitor: Option<PathBuf>,
     /// Whether the machine waits for gdb.
     pub gdb: bool,
     /// The image's command line.
@@ -67,6 +69,12 @@ impl Guest {
         for (index, port) in self.ports.iter().enumerate() {
             self.backend(&mut line, index, port);
             line.option("-device", self.device(index, port));
+        }
+        if let Some(path) = &self.monitor {
+            let mut socket = OsString::from("unix:");
+            socket.push(escaped(path.as_os_str()));
+            socket.push(",server=on,wait=off");
+            line.option("-qmp", socket);
         }
         if self.gdb {
             line.option("-gdb", format!("tcp:{GDB}"));

@@ -80,6 +80,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Where QEMU's monitor is to listen, as a unix socket that speaks QMP.
+    #[arg(long, value_name = "PATH")]
+    pub monitor: Option<PathBuf>,
+
     /// Halts the machine before its first instruction and waits for gdb.
     #[arg(long)]
     pub gdb: bool,

@@ -92,6 +92,7 @@ pub(crate) fn make(
             ports: options.ports.clone(),
             device: options.device.clone().unwrap_or_default(),
             reconnect: options.reconnect,
+            monitor: options.monitor.clone(),
             gdb: options.gdb,
             append: kernel_command_line(&options.parameters)?,
         },

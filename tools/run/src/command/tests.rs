@@ -12,6 +12,7 @@ fn guest(machine: Machine, ports: &[&str]) -> Guest {
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
         device: DeviceOptions::default(),
         reconnect: 1,
+        monitor: None,
         gdb: false,
         append: String::new(),
     }
@@ -65,6 +66,7 @@ fn pc_with_a_tap_interface_kvm_gdb_and_qboot() {
     guest.accel = Accel::Kvm;
     guest.firmware = Some(Firmware::Qboot);
     guest.gdb = true;
+    guest.monitor = Some("/run/a,b".into());
     guest.append = "a=\"b c\" d='e'".into();
     assert_eq!(
         line(&guest),
@@ -72,7 +74,7 @@ fn pc_with_a_tap_interface_kvm_gdb_and_qboot() {
             "{START} -machine pc,accel=kvm,memory-backend=mem,usb=off -cpu host {MEMORY} -bios qboot.rom {CONSOLE} \
              -netdev tap,id=net0,ifname=tap0,script=no,downscript=no,vhost=off \
              -device virtio-net-pci,disable-legacy=on,vectors=0,romfile=,netdev=net0,mac=52:54:00:12:34:56 \
-             -gdb tcp:127.0.0.1:1234 -S -kernel target/l2fwd -append 'a=\"b c\" d='\\''e'\\'''"
+             -qmp unix:/run/a,,b,server=on,wait=off -gdb tcp:127.0.0.1:1234 -S -kernel target/l2fwd -append 'a=\"b c\" d='\\''e'\\'''"
         )
     );
 }

@@ -1,15 +1,18 @@
 //! What a virtio-net device can be told while it runs, against QEMU's own device over a TAP device with four queues.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+mod offloads;
+mod recovery;
+
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use end_to_end::build::Program;
 use end_to_end::network::{Network, succeed};
 use end_to_end::process::Process;
+use end_to_end::qmp::Monitor;
 use end_to_end::scratch::Scratch;
 use end_to_end::{have, root, turn};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -24,7 +27,7 @@ s.bind(('tap0', 0))
 s.settimeout(int(sys.argv[2].split()[0]))
 for line in sys.stdin: s.send(bytes.fromhex(line))
 try:
-    for _ in range(int(sys.argv[1])): print(s.recv(2048).hex())
+    for _ in range(int(sys.argv[1])): print(s.recv(70000).hex())
 except TimeoutError: pass
 ";
 
@@ -59,9 +62,13 @@ struct Guest {
 
 impl Guest {
     fn start(machine: &str, device: &str, append: &str) -> Option<Self> {
+        Self::with(Program::Controls, machine, device, append)
+    }
+
+    fn with(image: Program, machine: &str, device: &str, append: &str) -> Option<Self> {
         let (network, scratch) = (Network::new(None, &["multi_queue"])?, Scratch::new());
         let mut command = network.command(QEMU);
-        command.arg("-kernel").arg(Program::Controls.path()).args(["-append", append]);
+        command.arg("-kernel").arg(image.path()).args(["-append", append]);
         command.args(["-machine", machine, "-accel", "tcg", "-cpu", "max", "-m", "64"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.args(["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
@@ -70,6 +77,9 @@ impl Guest {
         command.args(["-netdev", tap, "-device", &format!("{device},netdev=n")]);
         let control = scratch.file("qmp");
         command.args(["-qmp", &format!("unix:{control},server=on,wait=off")]);
+        let memory = scratch.file("qtest");
+        command.args(["-qtest", &format!("unix:{memory},server=on,wait=off")]);
+        command.args(["-qtest-log", "none"]);
         let run = Process::start(command.stdin(Stdio::null()));
         Some(Self { network, scratch, run })
     }
@@ -106,19 +116,8 @@ impl Guest {
         assert_eq!(back, passing, "{}", self.run.lines().join("\n"));
     }
 
-    /// Runs commands of QEMU's monitor.
-    fn monitor(&self) -> impl FnMut(Value) {
-        let mut socket = UnixStream::connect(self.scratch.file("qmp")).expect("QEMU listens");
-        let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
-        answers.next();
-        let mut ask = move |command: Value| {
-            writeln!(socket, "{command}").unwrap();
-            let answer = answers.find(|line| !line.as_ref().unwrap().contains("\"event\""));
-            let answer = answer.unwrap().unwrap();
-            assert!(answer.contains("\"return\""), "{command}: {answer}");
-        };
-        ask(json!({"execute": "qmp_capabilities"}));
-        ask
+    fn monitor(&self) -> Monitor {
+        Monitor::connect(&self.scratch.file("qmp"))
     }
 }
 
@@ -232,9 +231,10 @@ fn whole_kinds_of_frames_are_passed_or_stopped() {
 }
 
 /// A header that asks for a checksum from byte 34 on, and for pieces of so many bytes, if not 0; and a packet for it.
-fn asking(protocol: u8, checksum_at: u8, payload: usize, piece: u8) -> Vec<u8> {
+fn asking(protocol: u8, checksum_at: u8, payload: usize, piece: u16) -> Vec<u8> {
     let (kind, headers) = if piece > 0 { (1, 54) } else { (0, 0) };
-    let asks = [1, kind, headers, 0, piece, 0, 34, 0, checksum_at, 0];
+    let [low, high] = piece.to_le_bytes();
+    let asks = [1, kind, headers, 0, low, high, 34, 0, checksum_at, 0];
     let total = u16::try_from(40 + payload).unwrap().to_be_bytes();
     let ip =
         [0x45, 0, total[0], total[1], 0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
@@ -372,18 +372,19 @@ fn link_changes_and_announcements_are_seen_and_answered() {
     }
     let _turn = turn::take();
     for (machine, device) in MACHINES {
-        let Some(guest) = Guest::start(machine, device, "queues=4") else { return };
-        guest.run.wait_for("controls: link up", 1);
+        let device = format!("{device},speed=25000,duplex=full");
+        let Some(guest) = Guest::start(machine, &device, "queues=4") else { return };
+        guest.run.wait_for("controls: link up 25000 Mbit/s", 1);
         let mut monitor = guest.monitor();
         for round in 1..3 {
-            monitor(json!({"execute": "set_link", "arguments": {"name": "n", "up": false}}));
+            monitor.ask("set_link", json!({"name": "n", "up": false}));
             guest.run.wait_for("controls: link down", round);
-            monitor(json!({"execute": "set_link", "arguments": {"name": "n", "up": true}}));
+            monitor.ask("set_link", json!({"name": "n", "up": true}));
             guest.run.wait_for("controls: link up", round + 1);
         }
         let times = json!({"initial": 20, "max": 20, "rounds": 1, "step": 1});
         for round in 1..4 {
-            monitor(json!({"execute": "announce-self", "arguments": times}));
+            monitor.ask("announce-self", times.clone());
             guest.run.wait_for("controls: announced: done", round);
         }
     }
