@@ -48,7 +48,12 @@ impl Gate {
     }
 
     /// The same without what `gate` counts.
-    const fn without(self, gate: &'static str, name: &'static str, what: &'static str) -> Self {
+    pub(crate) const fn without(
+        self,
+        gate: &'static str,
+        name: &'static str,
+        what: &'static str,
+    ) -> Self {
         Self { name, what, less: Some(gate), ..self }
     }
 }
@@ -63,7 +68,11 @@ pub const PACKETS: u64 = ROUNDS as u64 * PER_BURST as u64;
 /// All gates.
 #[cfg(not(barewire_unchecked))]
 pub fn all() -> impl Iterator<Item = &'static Gate> {
-    GATES.iter().chain(crate::edits::GATES).chain(crate::generator::GATES)
+    GATES
+        .iter()
+        .chain(crate::hashes::GATES)
+        .chain(crate::edits::GATES)
+        .chain(crate::generator::GATES)
 }
 
 /// All gates that need no platform.

@@ -27,6 +27,8 @@ pub mod gates;
 pub mod generator;
 pub mod guest;
 #[cfg(not(barewire_unchecked))]
+pub mod hashes;
+#[cfg(not(barewire_unchecked))]
 pub mod page;
 pub mod pair;
 pub mod record;

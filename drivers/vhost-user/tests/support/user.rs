@@ -101,6 +101,33 @@ impl User {
     }
 }
 
+/// Entries of a receive ring, where they are not asked for.
+const RX_ENTRIES: usize = 256;
+
+impl User {
+    /// Writes into the receive ring, which lies first in the shared memory, what no driver would: an index that is far
+    /// ahead, or in a packed ring chains without an end.
+    pub fn break_receive_ring(&self, format: RingFormat) {
+        let word = |at: usize| {
+            assert!(at + 2 <= self.shared.len);
+            // SAFETY: within the region, at an even address. The driver's thread is this one, and its ring is accessed by
+            // raw pointers only.
+            unsafe { self.shared.base.add(at) }.cast::<u16>()
+        };
+        if format == RingFormat::Packed {
+            for entry in 0..RX_ENTRIES {
+                let flags = word(16 * entry + 14);
+                // SAFETY: as above.
+                unsafe { flags.write_volatile(flags.read_volatile() | 1) };
+            }
+        } else {
+            let index = word(16 * RX_ENTRIES + 2);
+            // SAFETY: as above.
+            unsafe { index.write_volatile(index.read_volatile().wrapping_add(5000)) };
+        }
+    }
+}
+
 /// Moves frames from `from` to `to` and checks each; both ports are polled by this thread. Frames that were
 /// lost while the link came up are sent again.
 pub fn pass(from: &mut Port, pool: &Pool, to: &mut Port, frames: &[Vec<u8>]) {

@@ -34,6 +34,14 @@ impl Follower {
         Self { counters, seen, lost: 0, lost_bytes: 0 }
     }
 
+    /// Counts a packet of so many bytes that is dropped here.
+    #[cold]
+    fn lose(&mut self, cause: DropCause, bytes: u64) {
+        self.counters.dropped(cause, 1);
+        self.lost += 1;
+        self.lost_bytes += bytes;
+    }
+
     #[inline(never)]
     fn follow(&mut self, inner: &QueueCounters) {
         let mut now = inner.snapshot();
@@ -44,27 +52,38 @@ impl Follower {
     }
 }
 
-/// The frame's bytes, over all segments.
-fn bytes(packet: &Netbuf) -> usize {
-    packet.segments().map(|segment| segment.len()).sum()
+/// Keeps, of what is in a burst from `first` on, those whose bit is set.
+#[cold]
+fn keep(burst: &mut Burst, first: usize, mut bits: u32) {
+    let mut index = 0;
+    burst.retain(|_| {
+        index += 1;
+        index <= first || {
+            let kept = bits & 1 == 1;
+            bits >>= 1;
+            kept
+        }
+    });
 }
 
-/// A receive queue with hashes.
-pub(super) struct HashReceiver {
+/// A receive queue with hashes, over one whose frames each begin with one.
+pub struct HashReceiver {
     inner: Box<dyn RxQueue>,
     follower: Follower,
 }
 
 impl HashReceiver {
+    /// The queue over `inner`.
     #[inline]
-    pub(super) fn boxed(inner: Box<dyn RxQueue>) -> Box<dyn RxQueue> {
+    pub fn boxed(inner: Box<dyn RxQueue>) -> Box<dyn RxQueue> {
         Box::new(Self { inner, follower: Follower::new() })
     }
 
     /// Takes the hash off the front of what the ring gave as a frame. `Err`: it is none without, or its header was about
     /// bytes that are not there.
+    #[inline]
     fn take(packet: &mut Netbuf) -> Result<(), DropCause> {
-        let whole = bytes(packet);
+        let whole = packet.len();
         let Some(&[a, b, c, d, kind @ .., _, _]) = packet.bytes().first_chunk::<BYTES>() else {
             return Err(DropCause::Undersize);
         };
@@ -84,23 +103,21 @@ impl HashReceiver {
 
 impl RxQueue for HashReceiver {
     fn rx_burst(&mut self, out: &mut Burst) -> usize {
-        let (before, mut index) = (out.len(), 0);
+        let before = out.len();
         self.inner.rx_burst(out);
-        let follower = &mut self.follower;
-        out.retain(|packet| {
-            index += 1;
-            if index <= before {
-                return true;
+        // (A bit for each, of which there are no more than a burst.)
+        let (mut frames, mut bit) = (u32::MAX, 1u32);
+        for packet in out.iter_mut().skip(before) {
+            let whole = packet.len() as u64;
+            if let Err(cause) = Self::take(packet) {
+                self.follower.lose(cause, whole);
+                frames &= !bit;
             }
-            let whole = bytes(packet) as u64;
-            let taken = Self::take(packet);
-            if let Err(cause) = taken {
-                follower.counters.dropped(cause, 1);
-                follower.lost += 1;
-                follower.lost_bytes += whole;
-            }
-            taken.is_ok()
-        });
+            bit <<= 1;
+        }
+        if frames != u32::MAX {
+            keep(out, before, frames);
+        }
         self.follower.follow(self.inner.counters());
         out.len() - before
     }
@@ -139,7 +156,7 @@ impl HashSender {
     }
 
     fn put(packet: &mut Netbuf) -> Result<(), DropCause> {
-        if bytes(packet) < SHORTEST {
+        if packet.len() < SHORTEST {
             return Err(DropCause::Undersize);
         }
         let front = packet.make_headroom(BYTES + usize::from(HEADER_BYTES));

@@ -26,6 +26,7 @@ mod tx;
 
 pub use device::{OpenError, VirtioNet};
 pub(crate) use hash::HASH_BYTES;
+pub use hash::HashReceiver;
 pub use header::{PlainHeader, SpeakingHeader};
 pub(crate) use queues::Queues;
 pub use ring_memory::RingMemory;
