@@ -148,10 +148,16 @@ fn lanes_on_threads_survive_their_back_end() {
         let device = VirtioUser::connect(&path, &[shared], rings).unwrap();
         let monitor = device.monitor();
         let lanes = Box::new(device).split(2).unwrap();
+        let served = AtomicBool::new(false);
+        let served = &served;
         std::thread::scope(|scope| {
             let run = |lane, memory, seed| {
                 let (mut port, pool) = lane_port(lane, memory, format);
-                round_trips(&mut port, 0, &pool, seed, 1200, || {});
+                // (However unfairly the cores are given to them, each lane has frames for as long as there are back ends.)
+                while !served.load(Ordering::Relaxed) {
+                    round_trips(&mut port, 0, &pool, seed, 50, || {});
+                }
+                round_trips(&mut port, 0, &pool, seed, 300, || {});
             };
             let threads: Vec<_> = (lanes.into_iter().zip(memory).enumerate())
                 .map(|(at, (lane, memory))| scope.spawn(move || run(lane, memory, 5000 * at)))
@@ -160,6 +166,7 @@ fn lanes_on_threads_survive_their_back_end() {
                 let back = VhostUserBackend::listen(&path).unwrap();
                 serve_in_lanes(back, format, 300);
             }
+            served.store(true, Ordering::Relaxed);
             let (mut back, _pool) = back_end(VhostUserBackend::listen(&path).unwrap(), 2, format);
             let mut held = [Burst::new(), Burst::new()];
             while !threads.iter().all(|thread| thread.is_finished()) {
