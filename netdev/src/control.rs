@@ -117,8 +117,8 @@ pub trait Control {
     }
 
     /// Has the device do, of the receive offloads in force that are a matter of headers
-    /// ([`RX_CHECKSUM`](Offloads::RX_CHECKSUM), [`RX_LRO`](Offloads::RX_LRO)), these from now on, and no others. All of them
-    /// are done after start.
+    /// ([`RX_CHECKSUM`](Offloads::RX_CHECKSUM), [`RX_LRO`](Offloads::RX_LRO), [`RX_USO`](Offloads::RX_USO)), these from now
+    /// on, and no others. All of them are done after start.
     ///
     /// # Errors
     /// [`Unsupported`] where the device cannot switch, or one of them is not in force.

@@ -32,6 +32,8 @@ bitflags! {
         const RX_VLAN_FILTER = 1 << 9;
         /// Spreads received packets over the queues as `Control::set_rss` says.
         const RX_RSS = 1 << 10;
+        /// Delivers UDP datagrams of one flow as one packet ([`GsoKind::UdpL4`](netbuf::GsoKind::UdpL4)).
+        const RX_USO = 1 << 11;
     }
 }
 

@@ -20,7 +20,7 @@ bitflags! {
         /// The device completes partial checksums on transmit. Accepted for `TX_CHECKSUM`, and what rests on it; without,
         /// they are completed in software.
         const CSUM = 1 << 0;
-        /// The driver handles partial checksums on receive. Accepted for `RX_CHECKSUM` and `RX_LRO`.
+        /// The driver handles partial checksums on receive. Accepted for `RX_CHECKSUM`, `RX_LRO` and `RX_USO`.
         const GUEST_CSUM = 1 << 1;
         /// The driver can switch receive offloads while the device runs. Accepted with the control queue.
         const CTRL_GUEST_OFFLOADS = 1 << 2;
@@ -45,8 +45,8 @@ bitflags! {
         const HOST_ECN = 1 << 13;
         /// The device fragments UDP. Refused, as `GUEST_UFO`.
         const HOST_UFO = 1 << 14;
-        /// A received frame may span several buffers. Accepted for `MERGEABLE`, `RX_CHAINS` and `RX_LRO`: headers are read
-        /// then.
+        /// A received frame may span several buffers. Accepted for `MERGEABLE`, `RX_CHAINS`, `RX_LRO` and `RX_USO`: headers
+        /// are read then.
         const MRG_RXBUF = 1 << 15;
         /// The device states whether the link is up. Accepted.
         const STATUS = 1 << 16;
@@ -103,9 +103,9 @@ bitflags! {
         const VQ_NOTF_COAL = 1 << 52;
         /// Notifications can be delayed. Refused, as `VQ_NOTF_COAL`.
         const NOTF_COAL = 1 << 53;
-        /// The driver takes merged UDP over IPv4. Refused: `RX_LRO` is TCP's.
+        /// The driver takes merged UDP over IPv4. Accepted for `RX_USO`.
         const GUEST_USO4 = 1 << 54;
-        /// The driver takes merged UDP over IPv6. Refused, as `GUEST_USO4`.
+        /// The driver takes merged UDP over IPv6. Accepted for `RX_USO`.
         const GUEST_USO6 = 1 << 55;
         /// The device cuts UDP. Accepted for `TX_USO`.
         const HOST_USO = 1 << 56;
@@ -169,14 +169,14 @@ impl Features {
 
     /// The bits that switch these receive offloads (`VIRTIO_NET_F_CTRL_GUEST_OFFLOADS`).
     pub(crate) fn switched_by(offloads: Offloads) -> Self {
-        let merged = Self::GUEST_CSUM | Self::GUEST_TSO4 | Self::GUEST_TSO6;
-        if offloads.contains(Offloads::RX_LRO) {
-            merged
-        } else if offloads.contains(Offloads::RX_CHECKSUM) {
-            Self::GUEST_CSUM
-        } else {
-            Self::empty()
-        }
+        [
+            (Offloads::RX_CHECKSUM, Self::GUEST_CSUM),
+            (Offloads::RX_LRO, Self::GUEST_CSUM | Self::GUEST_TSO4 | Self::GUEST_TSO6),
+            (Offloads::RX_USO, Self::GUEST_CSUM | Self::GUEST_USO4 | Self::GUEST_USO6),
+        ]
+        .into_iter()
+        .filter(|(offload, _)| offloads.contains(*offload))
+        .fold(Self::empty(), |all, (_, bits)| all | bits)
     }
 
     /// The bits that stand for `features`.
@@ -246,4 +246,6 @@ const ACTED_ON: Features = HARMLESS.union(ON_REQUEST);
 pub(crate) const SPEAKING: Features = Features::MRG_RXBUF
     .union(Features::GUEST_CSUM)
     .union(Features::GUEST_TSO4)
-    .union(Features::GUEST_TSO6);
+    .union(Features::GUEST_TSO6)
+    .union(Features::GUEST_USO4)
+    .union(Features::GUEST_USO6);

@@ -237,7 +237,8 @@ fn spreading_by_a_hash() {
 #[test]
 fn receive_offloads_are_switched_by_the_bits_of_their_features() {
     let lro = Features::GUEST_CSUM | Features::GUEST_TSO4 | Features::GUEST_TSO6;
-    let more = Features::MQ | Features::MRG_RXBUF | lro;
+    let uso = Features::GUEST_USO4 | Features::GUEST_USO6;
+    let more = Features::MQ | Features::MRG_RXBUF | lro | uso;
     let (none, checksum) = (Offloads::empty(), Offloads::RX_CHECKSUM);
     let merging = Offloads::RX_LRO | checksum;
     for (asked, switched) in [
@@ -247,6 +248,7 @@ fn receive_offloads_are_switched_by_the_bits_of_their_features() {
             Offloads::RX_LRO,
             &[(none, 0), (checksum, 2), (Offloads::RX_LRO, 0x182), (merging, 0x182)],
         ),
+        (Offloads::RX_USO, &[(none, 0), (checksum, 2), (Offloads::RX_USO, 0xc0_0000_0000_0002)]),
     ] {
         let fake = with_control(more, 2, Answer::Does);
         let mut bench = Bench::with(fake.clone(), &Config { offloads: asked, ..Config::default() });

@@ -136,10 +136,10 @@ fn csum_start_past_the_frame() {
 
 #[test]
 fn gso_unknown_gso_size_zero_and_header_longer_than_the_frame() {
-    for gso_type in [2, 3, 5, 6, 0x7f, 0x80, 0x81, 0x85, 0xff] {
+    for gso_type in [2, 3, 6, 0x7f, 0x80, 0x81, 0x85, 0xff] {
         refused(ALL, header(1, gso_type, [40, 20, 20, 6]));
     }
-    for gso_type in [1, 4] {
+    for gso_type in [1, 4, 5] {
         refused(ALL, header(1, gso_type, [40, 0, 20, 6]));
         refused(ALL, header(1, gso_type, [61, 20, 20, 6]));
         refused(ALL, header(1, gso_type, [u16::MAX, 20, 20, 6]));
@@ -148,12 +148,13 @@ fn gso_unknown_gso_size_zero_and_header_longer_than_the_frame() {
 
 #[test]
 fn an_offload_that_was_not_negotiated() {
-    let either = Offloads::RX_CHECKSUM | Offloads::RX_LRO;
+    let either = Offloads::RX_CHECKSUM | Offloads::RX_LRO | Offloads::RX_USO;
     let asks = [
         (header(1, 0, [0, 0, 20, 6]), either),
         (header(0, 1, [40, 20, 0, 0]), Offloads::RX_LRO),
         (header(1, 1, [40, 20, 20, 6]), Offloads::RX_LRO),
         (header(0, 4, [40, 20, 0, 0]), Offloads::RX_LRO),
+        (header(1, 5, [40, 20, 20, 6]), Offloads::RX_USO),
     ];
     for (header, offload) in asks {
         refused(ALL - offload, header);

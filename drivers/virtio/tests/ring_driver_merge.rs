@@ -210,9 +210,10 @@ fn a_merged_frame_where_chains_were_not_asked_for() {
 
 #[test]
 fn what_a_header_says_stands_on_the_packet() {
-    let offloads = Offloads::RX_CHECKSUM | Offloads::RX_LRO;
+    let offloads = Offloads::RX_CHECKSUM | Offloads::RX_LRO | Offloads::RX_USO;
     let options = RingOptions { offloads, ..RingOptions::NONE };
     let tso = |kind| Some(Gso { kind, size: 500, header_len: 54 });
+    let uso = Some(Gso { kind: GsoKind::UdpL4, size: 500, header_len: 42 });
     let partial = Checksum::Partial { start: 34, offset: 16 };
     for format in FORMATS {
         for (flags, words, checksum, gso) in [
@@ -222,6 +223,7 @@ fn what_a_header_says_stands_on_the_packet() {
             ([3, 0], [0, 0, 34, 16], partial, None),
             ([1, 1], [54, 500, 34, 16], partial, tso(GsoKind::Tcp4)),
             ([2, 4], [54, 500, 0, 0], Checksum::Valid, tso(GsoKind::Tcp6)),
+            ([1, 5], [42, 500, 34, 16], partial, uso),
             ([0x44, 0], [0; 4], Checksum::Unknown, None),
         ] {
             let mut rig = Rig::new(format, options, 1518);
@@ -263,6 +265,7 @@ fn a_header_that_contradicts_the_frame_or_the_negotiation() {
             (all, [1, 5], [54, 500, 34, 16]),
             (all, [1, 0x81], [54, 500, 34, 16]),
             (checksum, [1, 1], [54, 500, 34, 16]),
+            (checksum | Offloads::RX_USO, [1, 4], [54, 500, 34, 16]),
             // Nothing per packet; headers longer than the packet.
             (all, [1, 1], [54, 0, 34, 16]),
             (all, [1, 4], [101, 500, 34, 16]),

@@ -25,8 +25,9 @@ pub(crate) struct Offer {
 
 /// What each offload of the port lets a front end accept, beside checksums in the same direction, on which it rests
 /// (virtio 1.2, 5.1.3.1). What the port receives the driver sends: it calls the port's `RX` its own `HOST`.
-const CUTTING: [(Offloads, Features); 4] = [
+const CUTTING: [(Offloads, Features); 5] = [
     (Offloads::RX_LRO, Features::HOST_TSO4.union(Features::HOST_TSO6)),
+    (Offloads::RX_USO, Features::HOST_USO),
     (Offloads::TX_TSO4, Features::GUEST_TSO4),
     (Offloads::TX_TSO6, Features::GUEST_TSO6),
     (Offloads::TX_USO, Features::GUEST_USO4.union(Features::GUEST_USO6)),
@@ -36,9 +37,13 @@ const CUTTING: [(Offloads, Features); 4] = [
 const CHECKSUMS: [(Offloads, Features); 2] =
     [(Offloads::RX_CHECKSUM, Features::CSUM), (Offloads::TX_CHECKSUM, Features::GUEST_CSUM)];
 
+/// What is received larger than any buffer.
+const MERGED: Offloads = Offloads::RX_LRO.union(Offloads::RX_USO);
+
 /// The checksum offload that a cutting one rests on.
 const fn basis(cutting: Offloads) -> Offloads {
-    if cutting.contains(Offloads::RX_LRO) { Offloads::RX_CHECKSUM } else { Offloads::TX_CHECKSUM }
+    let receives = cutting.intersects(MERGED);
+    if receives { Offloads::RX_CHECKSUM } else { Offloads::TX_CHECKSUM }
 }
 
 impl Offer {
@@ -91,7 +96,7 @@ impl Offer {
     pub(crate) fn missing(asked: Offloads) -> Offloads {
         let chains = asked.contains(Offloads::RX_CHAINS);
         let missing = asked - Self::OFFLOADS;
-        if chains { missing } else { missing | asked & Offloads::RX_LRO }
+        if chains { missing } else { missing | asked & MERGED }
     }
 
     /// The bits that offer these.
@@ -133,6 +138,7 @@ mod tests {
             (Offloads::RX_CHECKSUM, Features::CSUM),
             (Offloads::TX_CHECKSUM, Features::GUEST_CSUM),
             (Offloads::RX_LRO, Features::CSUM | Features::HOST_TSO4 | Features::HOST_TSO6),
+            (Offloads::RX_USO, Features::CSUM | Features::HOST_USO),
             (Offloads::TX_TSO4, Features::GUEST_CSUM | Features::GUEST_TSO4),
             (Offloads::TX_TSO6, Features::GUEST_CSUM | Features::GUEST_TSO6),
             (Offloads::TX_USO, Features::GUEST_CSUM | Features::GUEST_USO4 | Features::GUEST_USO6),
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn merged_frames_are_not_to_be_had_without_chains() {
-        assert_eq!(Offer::missing(Offloads::RX_LRO), Offloads::RX_LRO);
+        assert_eq!(Offer::missing(MERGED | Offloads::TX_USO), MERGED);
         assert_eq!(Offer::missing(Offer::OFFLOADS), Offloads::empty());
         assert_eq!(Offer::missing(Offloads::all()), Offer::WITHOUT);
     }

@@ -35,7 +35,7 @@ struct Need {
 }
 
 /// The offloads that this driver implements.
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 12] = [
     Need { offload: Offloads::TX_CHECKSUM, features: Features::CSUM, brings: Offloads::empty() },
     Need {
         offload: Offloads::RX_CHECKSUM,
@@ -63,6 +63,14 @@ const NEEDS: [Need; 11] = [
         offload: Offloads::RX_LRO,
         features: Features::GUEST_TSO4
             .union(Features::GUEST_TSO6)
+            .union(Features::GUEST_CSUM)
+            .union(Features::MRG_RXBUF),
+        brings: Offloads::RX_CHECKSUM.union(Offloads::RX_CHAINS),
+    },
+    Need {
+        offload: Offloads::RX_USO,
+        features: Features::GUEST_USO4
+            .union(Features::GUEST_USO6)
             .union(Features::GUEST_CSUM)
             .union(Features::MRG_RXBUF),
         brings: Offloads::RX_CHECKSUM.union(Offloads::RX_CHAINS),

@@ -23,7 +23,7 @@ use crate::transport::{DeviceStatus, DoorbellTransport};
 const MOST_ADDRESSES: usize = 64;
 
 /// Offloads that are a matter of the device's headers alone.
-const SWITCHED: Offloads = Offloads::RX_CHECKSUM.union(Offloads::RX_LRO);
+const SWITCHED: Offloads = Offloads::RX_CHECKSUM.union(Offloads::RX_LRO).union(Offloads::RX_USO);
 
 /// Everything of the device but its queues.
 pub(super) struct NetControl<T: DoorbellTransport> {

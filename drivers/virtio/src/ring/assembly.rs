@@ -8,7 +8,7 @@
 use netbuf::Netbuf;
 use netdev::{DropCause, Offloads, QueueCounters};
 
-use super::header::{BYTES, BadHeader, NetHeader};
+use super::header::{BYTES, BadHeader, MERGING, NetHeader};
 use super::{ReceiveSetup, RingOptions};
 
 /// Shortest frame: an Ethernet header.
@@ -58,7 +58,7 @@ impl Assembly {
     #[inline(never)]
     pub(super) fn new(setup: &ReceiveSetup, reads: bool) -> Self {
         let max_frame = usize::from(setup.max_frame);
-        let lro = setup.options.offloads.contains(Offloads::RX_LRO);
+        let merging = setup.options.offloads.intersects(MERGING);
         Self {
             open: None,
             options: setup.options,
@@ -67,7 +67,7 @@ impl Assembly {
             room: setup.pool.room(),
             port: setup.port,
             max_frame,
-            max_merged: if lro { usize::from(u16::MAX) } else { max_frame },
+            max_merged: if merging { usize::from(u16::MAX) } else { max_frame },
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) struct NetHeader {
 /// (virtio 1.2, 5.1.6.3.1).
 pub(super) const LARGEST_MERGED: usize = 65_550;
 
+/// Offloads by which a received frame may be as large, each for its kinds.
+pub(super) const MERGING: Offloads = Offloads::RX_LRO.union(Offloads::RX_USO);
+
 /// Bits of the first two bytes (flags, gso_type) by which a driver asks for something: `NEEDS_CSUM`, and any
 /// segmentation. A device passes other flags over (virtio 1.2, 5.1.6.2.2).
 pub(super) const ASKS: u16 = u16::from_le_bytes([NEEDS_CSUM, 0xff]);
@@ -95,16 +98,14 @@ impl NetHeader {
 
     /// The segmentation that the header states of a received frame of `len` bytes, of a kind that was negotiated.
     fn gso(&self, len: usize, offloads: Offloads) -> Result<Option<Gso>, BadHeader> {
-        let kind = match self.gso_type {
+        let (kind, needed) = match self.gso_type {
             0 => return Ok(None),
-            1 => GsoKind::Tcp4,
-            4 => GsoKind::Tcp6,
+            1 => (GsoKind::Tcp4, Offloads::RX_LRO),
+            4 => (GsoKind::Tcp6, Offloads::RX_LRO),
+            5 => (GsoKind::UdpL4, Offloads::RX_USO),
             _ => return Err(BadHeader),
         };
-        if !offloads.contains(Offloads::RX_LRO)
-            || self.gso_size == 0
-            || usize::from(self.hdr_len) > len
-        {
+        if !offloads.contains(needed) || self.gso_size == 0 || usize::from(self.hdr_len) > len {
             return Err(BadHeader);
         }
         Ok(Some(Gso { kind, size: self.gso_size, header_len: self.hdr_len }))
@@ -113,7 +114,7 @@ impl NetHeader {
     /// What the header states of the checksum of a received frame of `len` bytes. Flags that were not negotiated are
     /// a lie where the packet would be wrong without them, and else are passed over (virtio 1.2, 5.1.6.4.2).
     fn checksum(&self, len: usize, offloads: Offloads) -> Result<Checksum, BadHeader> {
-        let negotiated = offloads.intersects(Offloads::RX_CHECKSUM | Offloads::RX_LRO);
+        let negotiated = offloads.intersects(Offloads::RX_CHECKSUM | MERGING);
         if self.flags & NEEDS_CSUM != 0 {
             let end = usize::from(self.csum_start) + usize::from(self.csum_offset) + 2;
             if !negotiated || end > len {
@@ -151,7 +152,7 @@ impl NetHeader {
 
     /// Whether the frame is to be cut, or was merged, so that it may be larger than others.
     pub(super) fn is_large(&self, offloads: Offloads) -> bool {
-        self.gso_type != 0 && offloads.contains(Offloads::RX_LRO | Offloads::RX_CHAINS)
+        self.gso_type != 0 && offloads.contains(Offloads::RX_CHAINS) && offloads.intersects(MERGING)
     }
 
     /// The same, and says that the checksum was verified where it was.

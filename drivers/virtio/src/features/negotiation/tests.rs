@@ -27,7 +27,7 @@ fn the_usual_device() {
 }
 
 /// Bits that nothing here acts on.
-const REFUSED: [Features; 18] = [
+const REFUSED: [Features; 16] = [
     Features::GUEST_ECN,
     Features::GUEST_UFO,
     Features::HOST_ECN,
@@ -41,8 +41,6 @@ const REFUSED: [Features; 18] = [
     Features::HASH_TUNNEL,
     Features::VQ_NOTF_COAL,
     Features::NOTF_COAL,
-    Features::GUEST_USO4,
-    Features::GUEST_USO6,
     Features::GUEST_HDRLEN,
     Features::RSC_EXT,
     Features::STANDBY,

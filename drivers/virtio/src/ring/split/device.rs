@@ -36,7 +36,7 @@ pub struct DeviceOptions {
     /// The ring's features.
     ///
     /// [`offloads`](RingOptions::offloads) are named from this side, by what it receives and sends:
-    /// on a driver's transmit queue `RX_CHECKSUM` (`VIRTIO_NET_F_CSUM`) and `RX_LRO` (`HOST_TSO4`, `HOST_TSO6`) say what
+    /// on a driver's transmit queue `RX_CHECKSUM` (`VIRTIO_NET_F_CSUM`) and `RX_LRO` and `RX_USO` (`HOST_TSO4`, ..) say what
     /// its headers may ask for, and `RX_CHAINS` that such a frame may be larger than a buffer of the pool; on its
     /// receive queue `TX_CHECKSUM` (`GUEST_CSUM`), `TX_TSO4`, `TX_TSO6` and `TX_USO` (`GUEST_TSO4`, ..) what ours may. One
     /// value serves both queues. A header that asks for more loses its frame ([`DropCause::BadHeader`]); a packet
