@@ -99,14 +99,14 @@ fn controls(mut machine: Machine) -> Result<(), Error> {
             return;
         }
         let (Some(running), Some(pool)) = (port.take(), &pool) else { return };
-        match running.restart(&config, pool) {
+        match start_anew(running, &config, pool) {
             Ok(started) => {
                 *port = Some(started);
                 mended += 1;
                 println!("controls: recovered: {mended}");
                 say_pool("recovered", Some(pool));
             }
-            Err(error) => println!("controls: restart: {error}"),
+            Err(error) => println!("controls: change of a broken port: {error}"),
         }
     });
     let mut round = 0;
@@ -168,11 +168,18 @@ fn change_all(
     let format = [RingFormat::Split, RingFormat::Any][round % 2];
     let (rx, tx) = (SIZES[round % SIZES.len()], SIZES[(round + 1) % SIZES.len()]);
     let config = Config { rx_ring: Some(rx), tx_ring: Some(tx), ring_format: format, ..*config };
-    match running.restart(&config, pool) {
-        Ok(started) => *port = Some(started),
-        Err(error) => return Err(error.reason),
-    }
+    *port = Some(start_anew(running, &config, pool)?);
     Ok(())
+}
+
+/// Stops a port, sees that no buffer is missing, and starts it again.
+fn start_anew(running: Port, config: &Config, pool: &Pool) -> Result<Port, StartFailure> {
+    let device = running.stop();
+    let missing = pool.buffers() - pool.available();
+    if missing > 0 {
+        println!("controls: change loses {missing} buffers");
+    }
+    device.start(config, pool).map_err(|error| error.reason)
 }
 
 /// Shows the hash of a packet, where it has one, in its last bytes.

@@ -88,5 +88,6 @@ fn a_device_that_asks_for_a_reset_in_mid_traffic_is_restarted_and_no_buffer_is_l
         }
         let device = guest.monitor().network_devices().remove(0);
         assert!(!device.needs_reset(), "{device:?}");
+        assert!(!guest.run.lines().iter().any(|line| line.contains("controls: change ")));
     }
 }
