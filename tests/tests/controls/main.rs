@@ -1,6 +1,7 @@
 //! What a virtio-net device can be told while it runs, against QEMU's own device over a TAP device with four queues.
 
 mod offloads;
+mod platform;
 mod recovery;
 
 use std::io::Write;

@@ -290,7 +290,7 @@ fn every_two_options_together_and_all_features_asked_for() {
     sweep(&pairwise(1));
 }
 
-/// Options that cannot be on one device, by their names and levels.
+/// Options that cannot be on one device, by their names and levels. (The last two are, over a TAP device: controls/platform.rs.)
 const APART: [[(&str, &str); 2]; 3] = [
     [("wire", "dgram"), ("queues", "4")],
     [("wire", "vhost-user"), ("iommu_platform", "on")],
