@@ -13,14 +13,14 @@
 //! ([`netdev::Device::split`]), one pair of queues each, that share the connection and are polled by different threads.
 //!
 //! Deliberately absent: live migration, which needs every write to a guest's memory in a log (`VHOST_F_LOG_ALL`, LOG_SHMFD:
-//! neither is offered, and `SET_LOG_BASE` and `SET_LOG_FD` end the connection), and post-copy; in-flight records; devices
-//! other than network.
+//! neither is offered, and `SET_LOG_BASE` and `SET_LOG_FD` end the connection), and post-copy; devices other than network.
 
 mod backend;
 pub mod channel;
 pub mod endpoint;
 pub mod event;
 mod frontend;
+mod inflight;
 mod mapping;
 pub mod message;
 mod monitor;
@@ -33,6 +33,7 @@ mod violation;
 pub use backend::VhostUserBackend;
 pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::{EventDoorbell, SharedMemory, VhostUserFrontend, VirtioUser, VirtioUserError};
+pub use inflight::InflightDescription;
 pub use monitor::Monitor;
 pub use preset::Preset;
 pub use violation::Violation;

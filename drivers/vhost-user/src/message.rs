@@ -51,6 +51,8 @@ pub mod protocol {
     pub const MTU: u64 = 1 << 4;
     /// `GET_CONFIG` and `SET_CONFIG` reach the device's configuration space.
     pub const CONFIG: u64 = 1 << 9;
+    /// `GET_INFLIGHT_FD` and `SET_INFLIGHT_FD` carry memory that records what is in flight.
+    pub const INFLIGHT_SHMFD: u64 = 1 << 12;
     /// `RESET_DEVICE` resets the device.
     pub const RESET_DEVICE: u64 = 1 << 13;
     /// Memory regions are added and removed one by one.

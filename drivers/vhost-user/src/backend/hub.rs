@@ -115,10 +115,13 @@ impl Hub {
         port: u16,
     ) -> (usize, u32) {
         let Some(mut vring) = self.rings.try_lock(ring) else { return (0, IDLE) };
-        let Some(live) = &mut vring.live else { return (0, DOWN) };
+        let Some(live) = &mut vring.live else {
+            let got = vring.receive_tracked(pool, out, counters, port);
+            return got.map_or((0, DOWN), |got| (got, cost(got)));
+        };
         let got = live.receive(pool, out, counters, port);
         vring.notify(counters);
-        (got, if got > 0 { 1 } else { IDLE })
+        (got, cost(got))
     }
 
     /// Frames into guest receive ring `ring`. While it does not run they are taken, dropped and counted.
@@ -130,10 +133,15 @@ impl Hub {
         counters: &QueueCounters,
     ) -> (usize, u32) {
         let Some(mut vring) = self.rings.try_lock(ring) else { return (0, IDLE) };
-        let Some(live) = &mut vring.live else { return (lose(packets, counters), DOWN) };
+        let Some(live) = &mut vring.live else {
+            return match vring.transmit_tracked(packets, counters) {
+                Some(sent) => (sent, cost(sent)),
+                None => (lose(packets, counters), DOWN),
+            };
+        };
         let sent = live.transmit(packets, counters);
         vring.notify(counters);
-        (sent, if sent > 0 { 1 } else { IDLE })
+        (sent, cost(sent))
     }
 
     /// The features that the front end has accepted.
@@ -206,7 +214,7 @@ impl Hub {
 
     /// Whether both rings of a pair run.
     pub(crate) fn is_up(&self, pair: u16) -> bool {
-        let runs = |ring| self.rings.lock(ring).is_ok_and(|ring| ring.live.is_some());
+        let runs = |ring| self.rings.lock(ring).is_ok_and(|ring| ring.runs());
         let first = 2 * u32::from(pair);
         runs(first) && runs(first + 1)
     }
@@ -266,6 +274,12 @@ impl Hub {
             }
         }
     }
+}
+
+/// What a call uses up of [`PATIENCE`] that moved so many packets.
+#[inline]
+const fn cost(moved: usize) -> u32 {
+    if moved > 0 { 1 } else { IDLE }
 }
 
 #[cold]

@@ -50,39 +50,19 @@ impl LiveRing {
         base: Option<u32>,
         options: RingOptions,
     ) -> Result<Self, Violation> {
-        let parts = |driver_len, driver_align, device_len| {
-            let part = |address: u64, len, align: u64| {
-                let host = memory.user(address, len)?;
-                // Both, because the front end's address need not be aligned as ours is.
-                let aligned = address.is_multiple_of(align)
-                    && (host.addr().get() as u64).is_multiple_of(align);
-                aligned.then_some(host)
-            };
-            let desc = part(addr.desc, size.desc_bytes(), 16)?;
-            let driver = part(addr.avail, driver_len, driver_align)?;
-            Some((desc, driver, part(addr.used, device_len, 4)?))
-        };
-        let misplaced = Violation::RingAddress(addr.index);
-        // SAFETY (of both views): each part lies inside one mapping of `memory` with its full length, aligned;
-        // the new value holds the table, so the mappings outlive the ring, which is private to it.
-        let device = if options.packed {
-            let bytes = PackedRing::EVENT_BYTES;
-            let (desc, driver, device) = parts(bytes, 4, bytes).ok_or(misplaced)?;
-            // SAFETY: see above.
-            let ring = unsafe { PackedRing::new(desc, driver, device, size) };
-            PackedDevice::new(ring, packed_base(base, size)?, options.device).into()
-        } else {
-            let (desc, avail, used) =
-                parts(size.avail_bytes(), 2, size.used_bytes()).ok_or(misplaced)?;
-            // SAFETY: see above.
-            let ring = unsafe { SplitRing::new(desc, avail, used, size) };
-            let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
-            let base = base.unwrap_or(0);
-            u16::try_from(base).map_err(|_| Violation::RingBase(base))?;
-            // Whatever was taken was also given back, unless a device fell out of it; and DPDK's virtio-user names 0
-            // as the base when a back end comes again to rings that have turned.
-            let at = Indexes { avail: used, used };
-            SplitDevice::new(ring, at, options.device).into()
+        let device = match place(memory, addr, size, options.packed)? {
+            Placed::Packed(ring) => {
+                PackedDevice::new(ring, packed_base(base, size)?, options.device).into()
+            }
+            Placed::Split(ring) => {
+                let used = ring.load_used_index(std::sync::atomic::Ordering::Relaxed);
+                let base = base.unwrap_or(0);
+                u16::try_from(base).map_err(|_| Violation::RingBase(base))?;
+                // Whatever was taken was also given back, unless a device fell out of it; and DPDK's virtio-user names 0
+                // as the base when a back end comes again to rings that have turned.
+                let at = Indexes { avail: used, used };
+                SplitDevice::new(ring, at, options.device).into()
+            }
         };
         Ok(Self { device, map: memory.map()?, _memory: Arc::clone(memory), armed: false })
     }
@@ -143,12 +123,56 @@ impl LiveRing {
     }
 }
 
+/// A ring in a front end's memory.
+pub(super) enum Placed {
+    Split(SplitRing),
+    Packed(PackedRing),
+}
+
+/// The ring at `addr`: a view that is valid as long as `memory`.
+///
+/// # Errors
+/// A part of it is misaligned or not inside one region.
+pub(super) fn place(
+    memory: &MemoryTable,
+    addr: &VringAddr,
+    size: RingSize,
+    packed: bool,
+) -> Result<Placed, Violation> {
+    let parts = |driver_len, driver_align, device_len| {
+        let part = |address: u64, len, align: u64| {
+            let host = memory.user(address, len)?;
+            // Both, because the front end's address need not be aligned as ours is.
+            let aligned =
+                address.is_multiple_of(align) && (host.addr().get() as u64).is_multiple_of(align);
+            aligned.then_some(host)
+        };
+        let desc = part(addr.desc, size.desc_bytes(), 16)?;
+        let driver = part(addr.avail, driver_len, driver_align)?;
+        Some((desc, driver, part(addr.used, device_len, 4)?))
+    };
+    let misplaced = Violation::RingAddress(addr.index);
+    // SAFETY (of both views): each part lies inside one mapping of `memory` with its full length, aligned; whoever uses the
+    // view holds the table, so the mappings outlive it, and has it for itself.
+    if packed {
+        let bytes = PackedRing::EVENT_BYTES;
+        let (desc, driver, device) = parts(bytes, 4, bytes).ok_or(misplaced)?;
+        // SAFETY: see above.
+        Ok(Placed::Packed(unsafe { PackedRing::new(desc, driver, device, size) }))
+    } else {
+        let (desc, avail, used) =
+            parts(size.avail_bytes(), 2, size.used_bytes()).ok_or(misplaced)?;
+        // SAFETY: see above.
+        Ok(Placed::Split(unsafe { SplitRing::new(desc, avail, used, size) }))
+    }
+}
+
 /// The indexes that a packed ring's base names.
 ///
 /// Front ends that know of the lower half only (DPDK's virtio-user) leave the upper one zero, which also says
 /// that the device stands at its first descriptor in a later lap. Whoever stops finishes first what it has
 /// taken, so that both halves are equal; a zero is therefore taken for "the same".
-fn packed_base(base: Option<u32>, size: RingSize) -> Result<Indexes, Violation> {
+pub(super) fn packed_base(base: Option<u32>, size: RingSize) -> Result<Indexes, Violation> {
     let Some(base) = base else { return Ok(PackedDevice::START) };
     let [a, b, c, d] = base.to_le_bytes();
     let avail = u16::from_le_bytes([a, b]);

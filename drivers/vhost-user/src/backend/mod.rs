@@ -21,6 +21,9 @@ mod port;
 mod rings;
 mod session;
 mod status;
+mod tracked;
+mod tracked_packed;
+mod tracked_split;
 mod vring;
 
 pub(crate) use self::announcement::payload as announcement_payload;

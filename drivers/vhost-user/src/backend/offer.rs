@@ -83,6 +83,7 @@ impl Offer {
                 | protocol::RARP
                 | protocol::MTU
                 | protocol::STATUS
+                | protocol::INFLIGHT_SHMFD
                 | protocol::RESET_DEVICE
                 | protocol::CONFIGURE_MEM_SLOTS,
             queue_pairs,

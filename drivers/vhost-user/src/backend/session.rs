@@ -5,10 +5,10 @@
 //! Runs between bursts on whichever polling thread looks. The rings are not its own: each is under a lock, and is changed
 //! in one step.
 //!
-//! Not offered, hence refused: migration logs, in-flight records, configuration space, requests to the front end,
+//! Not offered, hence refused: migration logs, configuration space, requests to the front end,
 //! in-band notifications.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use netdev::{MacAddress, RingFormat};
@@ -23,6 +23,7 @@ use super::vring::Vring;
 use super::{announcement, status};
 use crate::channel::{Channel, Message};
 use crate::event::Event;
+use crate::inflight::{InflightDescription, InflightMemory};
 use crate::message::{
     MemRegion, Request, VRING_INDEX_MASK, VRING_NO_FD, VringAddr, VringState, encode, feature,
     flag, parse_u64, protocol,
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     features: Option<u64>,
     protocol: u64,
     memory: Option<Arc<MemoryTable>>,
+    /// Where the rings' in-flight chains are recorded.
+    inflight: Option<Arc<InflightMemory>>,
     status: u8,
     /// A guest whose address is to be broadcast.
     announcement: Option<MacAddress>,
@@ -61,6 +64,8 @@ enum Answer {
     Done,
     Number(u64),
     State(VringState),
+    /// Regions, and their file.
+    Inflight(InflightDescription, OwnedFd),
 }
 
 impl Session {
@@ -72,6 +77,7 @@ impl Session {
             features: None,
             protocol: 0,
             memory: None,
+            inflight: None,
             status: 0,
             announcement: None,
         }
@@ -87,7 +93,8 @@ impl Session {
     /// # Errors
     /// Why the session is over.
     pub(crate) fn turn(&mut self, rings: &Rings) -> Result<Turn, Violation> {
-        if self.memory.as_ref().is_some_and(|memory| memory.is_broken()) {
+        let broken = self.memory.as_ref().is_some_and(|memory| memory.is_broken());
+        if broken || self.inflight.as_ref().is_some_and(|memory| memory.is_broken()) {
             return Err(Violation::MemoryTruncated);
         }
         let mut turn = Turn::Idle;
@@ -131,6 +138,9 @@ impl Session {
         match answer {
             Ok(Answer::Number(number)) => self.channel.send(&reply(&number.to_le_bytes()), &[]),
             Ok(Answer::State(state)) => self.channel.send(&reply(&state.to_bytes()), &[]),
+            Ok(Answer::Inflight(regions, file)) => {
+                self.channel.send(&reply(&regions.to_bytes()), &[file.as_fd()])
+            }
             Ok(Answer::Done) if acknowledge => self.channel.send(&reply(&0u64.to_le_bytes()), &[]),
             Ok(Answer::Done) => Ok(()),
             Err(violation) => {
@@ -153,6 +163,7 @@ impl Session {
             Request::SetVringKick | Request::SetVringCall | Request::SetVringErr => {
                 return self.set_event(request, message, rings);
             }
+            Request::SetInflightFd => return self.set_inflight(&message, rings),
             _ if !message.fds.is_empty() => {
                 return Err(Violation::Descriptors { request, count: message.fds.len() });
             }
@@ -214,6 +225,10 @@ impl Session {
                 empty()?;
                 self.reset(rings);
                 Ok(Answer::Done)
+            }
+            Request::GetInflightFd => {
+                let asked = InflightDescription::parse(payload).ok_or(wrong_size)?;
+                self.make_inflight(asked, rings)
             }
             Request::GetMaxMemSlots => {
                 self.needs(protocol::CONFIGURE_MEM_SLOTS, request)?;
@@ -306,11 +321,58 @@ impl Session {
         Ok(Answer::Done)
     }
 
+    /// Fresh memory for the record of what is in flight, which is in force at once.
+    fn make_inflight(
+        &mut self,
+        asked: InflightDescription,
+        rings: &Rings,
+    ) -> Result<Answer, Violation> {
+        let request = Request::GetInflightFd;
+        self.needs(protocol::INFLIGHT_SHMFD, request)?;
+        let InflightDescription { num_queues, queue_size, .. } = asked;
+        let possible = RingSize::new(queue_size.into()).is_some()
+            && (1..=2 * self.offer.queue_pairs).contains(&num_queues);
+        if !possible {
+            return Err(Violation::Value(request));
+        }
+        // Before the features are known: of the format that needs more.
+        let packed = Features::RING_PACKED.bits();
+        let packed = self.features.is_none_or(|features| features & packed != 0);
+        let (memory, file) = InflightMemory::create(packed, num_queues, queue_size)?;
+        let told = memory.description();
+        self.record_in(memory, rings)?;
+        Ok(Answer::Inflight(told, file))
+    }
+
+    /// Memory that a back end before us has written, or nobody yet.
+    fn set_inflight(&mut self, message: &Message, rings: &Rings) -> Result<Answer, Violation> {
+        let request = Request::SetInflightFd;
+        self.needs(protocol::INFLIGHT_SHMFD, request)?;
+        let size = message.payload.len();
+        let told = InflightDescription::parse(&message.payload);
+        let told = told.ok_or(Violation::Size { request, size })?;
+        let [file] = message.fds.as_slice() else {
+            return Err(Violation::Descriptors { request, count: message.fds.len() });
+        };
+        self.record_in(InflightMemory::adopt(file, told)?, rings)?;
+        Ok(Answer::Done)
+    }
+
+    fn record_in(&mut self, memory: InflightMemory, rings: &Rings) -> Result<(), Violation> {
+        self.inflight = Some(Arc::new(memory));
+        for (_, mut ring) in rings.each() {
+            ring.pause();
+            self.resume(&mut ring)?;
+        }
+        Ok(())
+    }
+
     /// As on a fresh connection, but for what belongs to the protocol and for the rings' events.
     fn reset(&mut self, rings: &Rings) {
         rings.each().for_each(|(_, mut ring)| ring.reset());
         self.features = None;
         self.memory = None;
+        self.inflight = None;
         self.status = 0;
     }
 
@@ -385,6 +447,8 @@ impl Session {
             // The next driver accepts features of its own.
             stop_all(rings);
             self.features = None;
+            // What it finds is not what is in flight of its rings.
+            self.inflight = None;
         }
         let fit = self.features.is_some_and(|features| self.options(features).is_some());
         self.status = status::accepted(status, fit);
@@ -395,7 +459,7 @@ impl Session {
     fn resume(&self, ring: &mut Vring) -> Result<Answer, Violation> {
         let options = self.features.and_then(|features| self.options(features));
         let plain = self.features.is_some_and(|bits| bits & feature::PROTOCOL_FEATURES == 0);
-        ring.resume(self.memory.as_ref(), options, plain)?;
+        ring.resume(self.memory.as_ref(), options, plain, self.inflight.as_ref())?;
         Ok(Answer::Done)
     }
 

@@ -7,12 +7,15 @@
 
 use std::sync::Arc;
 
+use netbuf::{Burst, Pool};
 use netdev::{Armed, QueueCounters};
 use virtio::ring::split::RingSize;
 
 use super::live_ring::{LiveRing, RingOptions};
 use super::memory_table::MemoryTable;
+use super::tracked::TrackedRing;
 use crate::event::Event;
+use crate::inflight::InflightMemory;
 use crate::message::VringAddr;
 use crate::violation::Violation;
 
@@ -31,7 +34,10 @@ pub(crate) struct Vring {
     pub(crate) err: Option<Event>,
     /// `None`: never said; then it depends on the features.
     pub(crate) enabled: Option<bool>,
+    /// It runs, and nothing is recorded.
     pub(crate) live: Option<LiveRing>,
+    /// It runs, and what is in flight is recorded: `live` is `None`.
+    tracked: Option<Box<TrackedRing>>,
     reported: bool,
 }
 
@@ -66,6 +72,9 @@ impl Vring {
         if let Some(live) = self.live.take() {
             self.base = Some(live.base());
         }
+        if let Some(tracked) = self.tracked.take() {
+            self.base = Some(tracked.stop());
+        }
     }
 
     /// `SET_VRING_BASE`.
@@ -83,6 +92,7 @@ impl Vring {
         memory: Option<&Arc<MemoryTable>>,
         options: Option<RingOptions>,
         enabled_unless_told: bool,
+        inflight: Option<&Arc<InflightMemory>>,
     ) -> Result<(), Violation> {
         let wanted = self.started && self.enabled.unwrap_or(enabled_unless_told);
         let (true, Some(memory), Some(options), Some(size), Some(addr)) =
@@ -91,12 +101,60 @@ impl Vring {
             self.pause();
             return Ok(());
         };
-        if self.live.is_none() {
-            let live = LiveRing::start(memory, &addr, size, self.base, options);
-            self.live = Some(live?);
-            self.reported = false;
+        if self.runs() {
+            return Ok(());
         }
+        match TrackedRing::region(inflight, options.packed, addr.index, size)? {
+            Some(region) => {
+                let ring = TrackedRing::start(memory, &addr, size, self.base, options, region);
+                self.tracked = Some(Box::new(ring?));
+            }
+            None => {
+                let live = LiveRing::start(memory, &addr, size, self.base, options);
+                self.live = Some(live?);
+            }
+        }
+        self.reported = false;
         Ok(())
+    }
+
+    /// Whether frames go through it.
+    pub(crate) fn runs(&self) -> bool {
+        self.live.is_some() || self.tracked.is_some()
+    }
+
+    /// As [`LiveRing::receive`], with a record; `None` where the ring does not run.
+    #[cold]
+    pub(crate) fn receive_tracked(
+        &mut self,
+        pool: &Pool,
+        out: &mut Burst,
+        counters: &QueueCounters,
+        port: u16,
+    ) -> Option<usize> {
+        let got = self.tracked.as_mut()?.receive(pool, out, counters, port);
+        self.notify_tracked(counters);
+        Some(got)
+    }
+
+    /// As [`LiveRing::transmit`], with a record; `None` where the ring does not run.
+    #[cold]
+    pub(crate) fn transmit_tracked(
+        &mut self,
+        packets: &mut Burst,
+        counters: &QueueCounters,
+    ) -> Option<usize> {
+        let taken = self.tracked.as_mut()?.transmit(packets, counters);
+        self.notify_tracked(counters);
+        Some(taken)
+    }
+
+    fn notify_tracked(&mut self, counters: &QueueCounters) {
+        let wanted = self.tracked.as_mut().is_some_and(|ring| ring.should_notify());
+        if let Some(call) = self.call.as_ref().filter(|_| wanted) {
+            call.signal();
+            counters.notification();
+        }
     }
 
     /// Wakes the driver if it asked for that.
@@ -113,12 +171,17 @@ impl Vring {
 
     /// Asks for a kick; see [`netdev::RxQueue::arm`].
     pub(crate) fn arm(&mut self) -> Armed {
+        if let (Some(tracked), Some(kick)) = (&mut self.tracked, &self.kick) {
+            kick.drain();
+            return tracked.arm();
+        }
         match (&mut self.live, &self.kick) {
             (Some(live), Some(kick)) => {
                 kick.drain();
                 live.arm()
             }
             (Some(_), None) => Armed::Unsupported,
+            (None, _) if self.tracked.is_some() => Armed::Unsupported,
             // Nothing can come before a control message does.
             (None, _) => Armed::Armed,
         }
@@ -132,6 +195,7 @@ impl Vring {
     /// Whether the driver has broken the ring's rules beyond repair.
     pub(crate) fn is_broken(&self) -> bool {
         self.live.as_ref().is_some_and(LiveRing::is_broken)
+            || self.tracked.as_ref().is_some_and(|ring| ring.is_broken())
     }
 
     /// Tells the front end, once, that its ring is broken.
