@@ -361,7 +361,7 @@ impl Session {
     fn record_in(&mut self, memory: InflightMemory, rings: &Rings) -> Result<(), Violation> {
         self.inflight = Some(Arc::new(memory));
         for (_, mut ring) in rings.each() {
-            ring.pause();
+            ring.set_record();
             self.resume(&mut ring)?;
         }
         Ok(())

@@ -38,6 +38,8 @@ pub(crate) struct Vring {
     pub(crate) live: Option<LiveRing>,
     /// It runs, and what is in flight is recorded: `live` is `None`.
     tracked: Option<Box<TrackedRing>>,
+    /// It has run with the present record: what is known here is better than what stands there.
+    recorded: bool,
     reported: bool,
 }
 
@@ -82,6 +84,12 @@ impl Vring {
         self.base = Some(base);
     }
 
+    /// The record lies in other memory from now on.
+    pub(crate) fn set_record(&mut self) {
+        self.pause();
+        self.recorded = false;
+    }
+
     /// Starts processing if everything is there, or stops it if something no longer is.
     ///
     /// # Errors
@@ -106,8 +114,14 @@ impl Vring {
         }
         match TrackedRing::region(inflight, options.packed, addr.index, size)? {
             Some(region) => {
+                let (cells, entries) = region;
+                if self.recorded {
+                    cells.forget();
+                }
+                let region = (cells, entries);
                 let ring = TrackedRing::start(memory, &addr, size, self.base, options, region);
                 self.tracked = Some(Box::new(ring?));
+                self.recorded = true;
             }
             None => {
                 let live = LiveRing::start(memory, &addr, size, self.base, options);

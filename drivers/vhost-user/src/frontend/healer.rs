@@ -26,6 +26,8 @@ const RETRY: Duration = Duration::from_millis(50);
 pub(super) enum State {
     /// The driver runs.
     Up(Port),
+    /// There is no peer; the driver and its rings wait for the next one.
+    Waiting(Port),
     /// There is no peer.
     Down(Box<dyn Device>),
     /// Neither, for the moment.
@@ -145,18 +147,21 @@ impl Healer {
     pub(super) fn check(&mut self) {
         self.patience = PATIENCE;
         self.follow();
-        let (ready, lost) = {
+        let (ready, lost, kept) = {
             // Whoever is at it may wait for the peer.
             let Some(mut line) = self.place.line.try_lock() else { return };
             line.poll();
-            if self.is_broken() {
+            let (pair, broken) = (self.place.pair, self.is_broken());
+            if broken {
                 line.abandon();
             }
-            (line.is_ready(), line.pairs[self.place.pair].is_lost())
+            (line.is_ready(), line.pairs[pair].is_lost(), !broken && line.can_resume(pair))
         };
         let was_down = matches!(self.state, State::Down(_));
         let waiting = self.retry.is_some_and(|retry| Instant::now() < retry);
         self.state = match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Up(port) if lost && kept => State::Waiting(port),
+            State::Waiting(port) if ready => self.resume(port),
             State::Up(port) if lost => State::Down(self.stop_driver(port)),
             State::Down(device) if ready && !waiting => self.start_driver(device),
             other => other,
@@ -196,10 +201,20 @@ impl Healer {
         }
     }
 
+    /// Goes on with the rings as they are, or else with fresh ones.
+    fn resume(&mut self, port: Port) -> State {
+        let resumed = self.place.line.lock().resume(self.place.pair);
+        match resumed {
+            Some(true) => State::Up(port),
+            Some(false) => State::Down(self.stop_driver(port)),
+            None => State::Waiting(port),
+        }
+    }
+
     /// Stops the driver; what is left can be started again.
     pub(super) fn into_lane(mut self) -> Lane {
         let driver = match std::mem::replace(&mut self.state, State::Stopped) {
-            State::Up(port) => self.stop_driver(port),
+            State::Up(port) | State::Waiting(port) => self.stop_driver(port),
             State::Down(driver) => driver,
             State::Stopped => {
                 unreachable!("between the two only while a function of this file runs")
@@ -239,7 +254,7 @@ impl Healer {
                 self.call.drain();
                 port.rx[0].arm()
             }
-            State::Down(_) if self.retry.is_none() && wakes => Armed::Armed,
+            State::Down(_) | State::Waiting(_) if self.retry.is_none() && wakes => Armed::Armed,
             _ => Armed::Unsupported,
         }
     }

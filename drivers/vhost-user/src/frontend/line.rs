@@ -15,8 +15,9 @@ use virtio::features::Features;
 use virtio::transport::DeviceStatus;
 
 use super::SharedMemory;
-use super::pair::{Pair, QUEUES};
+use super::pair::{Pair, QUEUES, Queue};
 use super::peer::Peer;
+use super::record::{Record, used_index};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::message::{MAX_FDS, MemRegion, Request, VringState, feature};
 use crate::monitor::Monitor;
@@ -51,6 +52,10 @@ pub(super) struct Line {
     endpoint: Endpoint,
     /// What the back end maps: the regions, and their files.
     memory: Vec<(MemRegion, BorrowedFd<'static>)>,
+    /// The rings outlive their back end, if that records what is in flight.
+    keeps: bool,
+    /// What the back end of the rings that run, or last ran, records.
+    record: Option<Record>,
     pub(super) mac: MacAddress,
     pub(super) monitor: Monitor,
     peer: Option<Peer>,
@@ -82,6 +87,8 @@ impl Line {
             mac: crate::mac_of(endpoint.path()),
             endpoint,
             memory: memory.iter().map(|memory| (region(memory), memory.file)).collect(),
+            keeps: false,
+            record: None,
             monitor: Monitor::default(),
             peer: None,
             pairs,
@@ -99,6 +106,14 @@ impl Line {
                 self.needed = pairs;
                 Ok(())
             }
+        }
+    }
+
+    /// From now on the rings outlive back ends that record what is in flight.
+    pub(super) fn keep(&mut self) {
+        self.keeps = true;
+        if let Some(Err(why)) = self.peer.as_mut().map(Peer::keep) {
+            self.lose(why);
         }
     }
 
@@ -120,7 +135,7 @@ impl Line {
         if self.peer.is_none() {
             let Some(socket) = self.endpoint.poll() else { return };
             self.monitor.connected();
-            let mut peer = Peer::new(socket);
+            let mut peer = Peer::new(socket, self.keeps);
             let greeting = peer
                 .tell(Request::SetOwner, &[], &[])
                 .and_then(|()| peer.ask(Request::GetFeatures, 0, &[], &[]));
@@ -133,6 +148,9 @@ impl Line {
         let was_ready = peer.ready;
         if let Err(why) = peer.take_answers() {
             return self.lose(why);
+        }
+        if let Some(record) = peer.take_record() {
+            self.record = Some(record);
         }
         if peer.needs_reset {
             peer.needs_reset = false;
@@ -181,7 +199,7 @@ impl Line {
             this.status -= DeviceStatus::FEATURES_OK;
         }
         if new.contains(DeviceStatus::DRIVER_OK) {
-            match self.activate(pair) {
+            match self.activate(pair, false) {
                 Ok(true) => {}
                 Ok(false) => self.pairs[pair].status |= DeviceStatus::DEVICE_NEEDS_RESET,
                 Err(why) => self.lose(why),
@@ -204,6 +222,7 @@ impl Line {
     /// told of a ring, and what it still does to shared memory it could always do.
     fn reset(&mut self, pair: usize) {
         let deadline = Instant::now() + RESET;
+        self.pairs[pair].cut = false;
         for index in 0..QUEUES {
             if let Err(why) = self.stop(pair, index, deadline) {
                 self.lose(why);
@@ -215,7 +234,8 @@ impl Line {
         if !self.pairs.iter().any(Pair::is_running)
             && let Some(peer) = &mut self.peer
         {
-            // The next driver may choose others.
+            // The next driver may choose others, and nothing is in flight.
+            self.record = None;
             if let Err(why) = peer.reset() {
                 self.lose(why);
             }
@@ -247,10 +267,49 @@ impl Line {
         peer.wait_for_answers(deadline)
     }
 
+    /// Whether a pair's rings can go on at the next back end, where the last one left them.
+    pub(super) fn can_resume(&self, pair: usize) -> bool {
+        self.record.is_some() && self.pairs[pair].cut
+    }
+
+    /// Goes on with a pair's rings at a back end that has come; whether that is possible. `None`: it has gone again.
+    pub(super) fn resume(&mut self, pair: usize) -> Option<bool> {
+        let chosen = self.pairs[pair].driver_features;
+        let peer = self.peer.as_ref().filter(|peer| peer.ready)?;
+        let suits = chosen & !self.device_features() == 0
+            && peer.accepted.is_none_or(|bits| bits == chosen)
+            && peer.records();
+        if !suits || !self.can_resume(pair) {
+            return Some(false);
+        }
+        match self.activate(pair, true) {
+            Ok(up) => {
+                let pair = &mut self.pairs[pair];
+                pair.status -= DeviceStatus::DEVICE_NEEDS_RESET;
+                pair.cut = false;
+                // Something may have been published while nobody looked.
+                pair.queues.iter().for_each(|queue| queue.kick.signal());
+                Some(up)
+            }
+            Err(why) => {
+                self.lose(why);
+                None
+            }
+        }
+    }
+
     /// Tells the back end of a pair's rings, and before the first pair's of features and memory; `false` without one.
-    fn activate(&mut self, pair: usize) -> Result<bool, Violation> {
+    /// `resumed`: the rings are not fresh.
+    fn activate(&mut self, pair: usize, resumed: bool) -> Result<bool, Violation> {
         let Some(peer) = self.peer.as_mut().filter(|peer| peer.ready) else { return Ok(false) };
         let Pair { driver_features, queues, .. } = &mut self.pairs[pair];
+        if !resumed && self.record.is_some() && peer.asked.is_none() {
+            // It speaks of rings that are no more: all pairs begin anew.
+            self.record = None;
+            if peer.accepted.is_some() {
+                return Err(Violation::Closed);
+            }
+        }
         for (at, queue) in queues.iter().enumerate() {
             let (index, call) = (u64::from(ring(pair, at)), [queue.call.as_fd()]);
             peer.tell(Request::SetVringCall, &index.to_le_bytes(), &call)?;
@@ -262,11 +321,27 @@ impl Line {
             let features = *driver_features & !OWN.bits() | own | several;
             peer.tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
             peer.share(&self.memory)?;
+            match &self.record {
+                Some(record) => peer.hand_over(record)?,
+                None if self.keeps && peer.records() => {
+                    let size = queues.iter().map(|queue| queue.size).max().unwrap_or(0);
+                    let size = u16::try_from(size).unwrap_or(u16::MAX);
+                    let rings = u16::try_from(QUEUES).unwrap_or(0) * self.needed;
+                    peer.ask_record(rings, size)?;
+                }
+                None => {}
+            }
             peer.accept(*driver_features)?;
         }
         let packed = *driver_features & Features::RING_PACKED.bits() != 0;
+        let base = |queue: &Queue| match (packed, resumed) {
+            // Of both sides: index 0, with the wrap counters 1. Where a packed ring stands its record says.
+            (true, _) => 1 << 15 | 1 << 31,
+            (false, true) => used_index(&self.memory, queue.used).into(),
+            (false, false) => 0,
+        };
         for (at, queue) in queues.iter_mut().enumerate().filter(|(_, queue)| queue.size > 0) {
-            peer.start(ring(pair, at), queue, packed)?;
+            peer.start(ring(pair, at), queue, base(queue))?;
             queue.running = true;
         }
         for at in 0..if enabled_by_message { QUEUES } else { 0 } {
@@ -285,6 +360,7 @@ impl Line {
     /// The connection is over.
     fn lose(&mut self, why: Violation) {
         for pair in &mut self.pairs {
+            pair.cut |= pair.queues.iter().any(|queue| queue.running);
             pair.queues.iter_mut().for_each(|queue| queue.running = false);
             pair.fail();
         }
@@ -302,7 +378,8 @@ fn ring(pair: usize, queue: usize) -> u32 {
 
 /// Device addresses are this process's own.
 fn region(memory: &SharedMemory) -> MemRegion {
-    let address = memory.base.addr().get() as u64;
+    // (Exposed for record.rs.)
+    let address = memory.base.as_ptr().expose_provenance() as u64;
     MemRegion {
         guest_address: address,
         size: memory.len as u64,

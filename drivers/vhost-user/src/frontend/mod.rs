@@ -15,6 +15,7 @@ mod line;
 mod pair;
 mod peer;
 mod queues;
+mod record;
 mod user;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -27,6 +27,8 @@ pub(super) struct Pair {
     pub(super) driver_features: u64,
     pub(super) status: DeviceStatus,
     pub(super) queues: [Queue; QUEUES],
+    /// The connection ended while the driver ran.
+    pub(super) cut: bool,
     /// Wakes the pair's thread when the peer has come or gone, which another thread may have noticed.
     pub(super) nudge: Arc<Event>,
 }
@@ -51,6 +53,7 @@ impl Pair {
             driver_features: 0,
             status: DeviceStatus::empty(),
             queues: [Queue::new()?, Queue::new()?],
+            cut: false,
             nudge: Arc::new(Event::new()?),
         })
     }

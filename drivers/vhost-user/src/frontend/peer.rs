@@ -13,8 +13,10 @@ use virtio::transport::DeviceStatus;
 
 use super::line::PASSED_ON;
 use super::pair::Queue;
+use super::record::Record;
 use crate::backend::announcement_payload;
 use crate::channel::{Channel, Message};
+use crate::inflight::InflightDescription;
 use crate::message::{
     MemRegion, Request, VringAddr, VringState, encode, feature, flag, parse_u64, protocol,
 };
@@ -58,10 +60,19 @@ pub(super) struct Peer {
     ask_again: Instant,
     /// The back end has said that it needs a reset.
     pub(super) needs_reset: bool,
+    /// Protocol features that we accept, and those that are offered.
+    acceptable: u64,
+    offered_protocol: u64,
+    /// What `GET_INFLIGHT_FD` brought.
+    record: Option<Record>,
+    /// What record it has been asked for: the one in force is not another back end's.
+    pub(super) asked: Option<InflightDescription>,
 }
 
 impl Peer {
-    pub(super) fn new(socket: OwnedFd) -> Self {
+    /// `keeps`: the rings are to outlive their back end.
+    pub(super) fn new(socket: OwnedFd, keeps: bool) -> Self {
+        let keeping = if keeps { protocol::INFLIGHT_SHMFD } else { 0 };
         Self {
             channel: Channel::new(socket),
             due: VecDeque::new(),
@@ -73,6 +84,10 @@ impl Peer {
             status: DeviceStatus::empty(),
             ask_again: Instant::now(),
             needs_reset: false,
+            acceptable: ACCEPTED | keeping,
+            offered_protocol: 0,
+            record: None,
+            asked: None,
         }
     }
 
@@ -113,14 +128,43 @@ impl Peer {
         }
     }
 
-    /// Starts a fresh ring. A packed one stands at index 0 with the wrap counters 1, of both sides.
-    pub(super) fn start(
-        &mut self,
-        index: u32,
-        queue: &Queue,
-        packed: bool,
-    ) -> Result<(), Violation> {
-        let base = if packed { 1 << 15 | 1 << 31 } else { 0 };
+    /// The rings are to outlive this back end, which may have been told otherwise.
+    pub(super) fn keep(&mut self) -> Result<(), Violation> {
+        self.acceptable |= protocol::INFLIGHT_SHMFD;
+        let protocol = self.offered_protocol & self.acceptable;
+        if protocol == self.protocol {
+            return Ok(());
+        }
+        self.protocol = protocol;
+        self.tell(Request::SetProtocolFeatures, &protocol.to_le_bytes(), &[])
+    }
+
+    /// Whether the back end records what is in flight.
+    pub(super) fn records(&self) -> bool {
+        self.protocol & protocol::INFLIGHT_SHMFD != 0
+    }
+
+    /// Gives the back end the record that another one has written.
+    pub(super) fn hand_over(&mut self, record: &Record) -> Result<(), Violation> {
+        let payload = record.description.to_bytes();
+        self.tell(Request::SetInflightFd, &payload, &[record.file.as_fd()])
+    }
+
+    /// Has the back end make a fresh record for so many queues, which it writes from then on. The answer is for its
+    /// successor, and comes later.
+    pub(super) fn ask_record(&mut self, num_queues: u16, queue_size: u16) -> Result<(), Violation> {
+        let asked = InflightDescription { mmap_size: 0, mmap_offset: 0, num_queues, queue_size };
+        self.asked = Some(asked);
+        self.ask(Request::GetInflightFd, 0, &asked.to_bytes(), &[])
+    }
+
+    /// The record, once the back end has made one.
+    pub(super) fn take_record(&mut self) -> Option<Record> {
+        self.record.take()
+    }
+
+    /// Starts a ring at `base`.
+    pub(super) fn start(&mut self, index: u32, queue: &Queue, base: u32) -> Result<(), Violation> {
         let state = |num| VringState { index, num }.to_bytes();
         self.tell(Request::SetVringNum, &state(queue.size), &[])?;
         self.tell(Request::SetVringBase, &state(base), &[])?;
@@ -135,7 +179,7 @@ impl Peer {
         for _ in 0..REPLIES_PER_TURN {
             self.channel.flush()?;
             let Some(message) = self.channel.receive()? else { break };
-            self.take(&message)?;
+            self.take(message)?;
         }
         let asked = self.due.contains(&Request::GetStatus);
         if self.accepted.is_some() && !asked && Instant::now() >= self.ask_again {
@@ -148,27 +192,36 @@ impl Peer {
         while let Some(&request) = self.due.front() {
             let message =
                 self.channel.receive_until(deadline)?.ok_or(Violation::NoReply(request))?;
-            self.take(&message)?;
+            self.take(message)?;
         }
         Ok(())
     }
 
     /// Takes one message, which must be the answer that is due next.
-    fn take(&mut self, message: &Message) -> Result<(), Violation> {
+    fn take(&mut self, message: Message) -> Result<(), Violation> {
         let header = message.header;
         if header.flags & flag::REPLY == 0 {
             return Err(Violation::Flags(header.flags));
         }
         let request = self.due.pop_front().ok_or(Violation::UnknownRequest(header.request))?;
         let wrong = Violation::BadReply(request);
-        if header.request != request as u32 || !message.fds.is_empty() {
+        if header.request != request as u32 {
+            return Err(wrong);
+        }
+        if request == Request::GetInflightFd {
+            let asked = self.asked.ok_or(wrong)?;
+            self.record = Record::parse(message, asked).ok_or(wrong)?;
+            return Ok(());
+        }
+        if !message.fds.is_empty() {
             return Err(wrong);
         }
         let number = parse_u64(&message.payload).ok_or(wrong)?;
         match request {
             Request::GetFeatures => self.take_features(number),
             Request::GetProtocolFeatures => {
-                self.protocol = number & ACCEPTED;
+                self.offered_protocol = number;
+                self.protocol = number & self.acceptable;
                 let accepted = self.protocol.to_le_bytes();
                 self.tell(Request::SetProtocolFeatures, &accepted, &[])?;
                 if self.protocol & protocol::MQ != 0 {

@@ -156,6 +156,15 @@ impl VirtioUser {
         self
     }
 
+    /// Has the rings outlive their back ends, where those record what is in flight (INFLIGHT_SHMFD): the next one goes on
+    /// where the last one fell out, so that no frame in them is lost. Without, and at other back ends, the driver takes
+    /// everything back and begins anew. It costs the back end time for each frame.
+    #[must_use]
+    pub fn keeping_rings(self) -> Self {
+        self.line.lock().keep();
+        self
+    }
+
     /// A view of the connections, for as long as one likes.
     pub fn monitor(&self) -> Monitor {
         self.line.lock().monitor.clone()

@@ -55,6 +55,11 @@ impl Cells {
         aligned.then(|| Self { base, len, _memory: Arc::clone(memory) })
     }
 
+    /// Makes it a region that nobody has used.
+    pub(crate) fn forget(&self) {
+        self.store16(super::VERSION_AT, 0);
+    }
+
     fn check(&self, at: usize, size: usize) {
         assert!(at.is_multiple_of(size) && at + size <= self.len, "no such field: {at}");
     }

@@ -20,6 +20,9 @@ pub(crate) use self::split::SplitRecord;
 /// The only version of the regions; a zero stands in memory that nobody has used.
 const VERSION: u16 = 1;
 
+/// Where the version stands, in a region of either format.
+const VERSION_AT: usize = 8;
+
 /// Regions start at multiples of this, as in other implementations.
 const ALIGNMENT: usize = 64;
 

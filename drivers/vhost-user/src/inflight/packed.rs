@@ -7,7 +7,7 @@
 use virtio::ring::packed::{Desc, flags};
 use virtio::ring::split::RingSize;
 
-use super::{Cells, VERSION};
+use super::{Cells, VERSION, VERSION_AT};
 use crate::message::Request;
 use crate::violation::Violation;
 
@@ -16,7 +16,6 @@ pub(super) const HEAD: usize = 32;
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 32;
 
-const VERSION_AT: usize = 8;
 const DESC_NUM: usize = 10;
 const FREE_HEAD: usize = 12;
 const OLD_FREE_HEAD: usize = 14;

@@ -5,7 +5,7 @@
 //! ones are those.
 #![forbid(unsafe_code)]
 
-use super::{Cells, VERSION};
+use super::{Cells, VERSION, VERSION_AT};
 use crate::message::Request;
 use crate::violation::Violation;
 
@@ -14,7 +14,6 @@ pub(super) const HEAD: usize = 16;
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 16;
 
-const VERSION_AT: usize = 8;
 const DESC_NUM: usize = 10;
 const LAST_BATCH_HEAD: usize = 12;
 const USED_IDX: usize = 14;

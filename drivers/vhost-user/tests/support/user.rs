@@ -85,6 +85,13 @@ impl User {
         )
     }
 
+    /// One whose rings outlive their back ends.
+    pub fn keeping(path: &Path, format: RingFormat) -> Self {
+        let (shared, rings, pool) = shared(PoolConfig { buffers: 2048, ..PoolConfig::default() });
+        let device = VirtioUser::connect(path, &[shared], vec![rings]).unwrap().keeping_rings();
+        Self::start(device, pool, shared, format)
+    }
+
     pub fn listen(path: &Path) -> Self {
         Self::listen_with(path, RingFormat::Any)
     }
