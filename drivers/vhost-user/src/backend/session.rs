@@ -227,6 +227,7 @@ impl Session {
                 Ok(Answer::Done)
             }
             Request::GetInflightFd => {
+                self.needs(protocol::INFLIGHT_SHMFD, request)?;
                 let asked = InflightDescription::parse(payload).ok_or(wrong_size)?;
                 self.make_inflight(asked, rings)
             }
@@ -328,7 +329,6 @@ impl Session {
         rings: &Rings,
     ) -> Result<Answer, Violation> {
         let request = Request::GetInflightFd;
-        self.needs(protocol::INFLIGHT_SHMFD, request)?;
         let InflightDescription { num_queues, queue_size, .. } = asked;
         let possible = RingSize::new(queue_size.into()).is_some()
             && (1..=2 * self.offer.queue_pairs).contains(&num_queues);
