@@ -201,7 +201,7 @@ fn counts_times_and_directions() {
     for option in ["--duration", "--warm-up"] {
         each(option, &times, &[option, "accepted: seconds above 0 and up to 1e9"]);
     }
-    each("--direction", &["", "up", "Both", "a-b"], &["accepted: both, forward"]);
+    each("--direction", &["", "up", "Both", "a-b"], &["possible values: both, forward"]);
     each("--queues", &["0", "-1", "65536", "x"], &["--queues"]);
     refused_each(&RUN, &[("--count 1 --duration 1", "cannot be used with")]);
 }

@@ -25,18 +25,6 @@ fn ports_are_listed_and_described() {
     assert!(text.contains("frames up to") && text.contains("vhost-user"), "{text}");
 }
 
-#[test]
-fn shells_get_completions() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let output = pktgen(&["completions", shell]);
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            output.status.success() && text.contains("fail-on") && text.contains("replay"),
-            "{shell}"
-        );
-    }
-}
-
 /// A capture of `frames` UDP frames, one per microsecond.
 fn capture_file(name: &str, frames: u32) -> PathBuf {
     let path = temporary(name);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use pktgen::fail_on::FailOn;
 use pktgen::{Error, Options, Rate};
 
@@ -19,7 +19,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) jsonl: Option<PathBuf>,
     /// Write a page with plots to DIR/index.html
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) report: Option<PathBuf>,
     /// Serve figures to Prometheus, on loopback only: 127.0.0.1:9464
     #[arg(long, value_name = "ADDR")]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueHint};
 use pktgen::{AnyPort, Direction, Error, Options, PortSpec};
 use plat_linux::{StopFlag, pin_to_core};
 
@@ -18,7 +19,7 @@ pub(crate) struct PortArgs {
     #[arg(long = "port", value_name = "SPEC", required = true)]
     pub(crate) ports: Vec<AnyPort>,
     /// both, forward (A to B) or backward (B to A)
-    #[arg(long)]
+    #[arg(long, value_parser = directions(), hide_possible_values = true)]
     direction: Option<Direction>,
     /// Queues of each port, each way, as far as it has so many
     #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
@@ -31,7 +32,7 @@ pub(crate) struct PortArgs {
     #[arg(long, value_name = "N", value_delimiter = ',', allow_hyphen_values = true)]
     core: Vec<usize>,
     /// Start this when the ports are open, on other cores; end it at the end
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     start: Option<String>,
 }
 
@@ -70,6 +71,11 @@ impl PortArgs {
     pub(crate) fn names(&self) -> Vec<String> {
         self.ports.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The directions by name, so that a shell can complete them.
+fn directions() -> impl TypedValueParser<Value = Direction> {
+    PossibleValuesParser::new(["both", "forward", "backward"]).try_map(|name| name.parse())
 }
 
 /// Several cores have a thread each, and a thread has one queue of each port.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use pktgen::{Error, file, report_page};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(crate) struct ReportArgs {
     /// The result (`-`: standard input)
     file: PathBuf,
     /// Where the page goes: DIR/index.html
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: PathBuf,
 }
 

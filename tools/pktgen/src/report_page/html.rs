@@ -21,17 +21,23 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
-/// A table: heads, and rows of cells that are HTML already. The first column is text, the others are numbers.
+/// Columns that a small computer's window has room for.
+const FEW: usize = 9;
+
+/// A table: heads, and rows of cells that are HTML already. The first column is text, the others are numbers. Each cell
+/// knows its head: in a narrow window rows become lists.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let mut out = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
-    for head in heads {
-        let _ = write!(out, "<th>{}</th>", escape(head));
+    let heads: Vec<_> = heads.iter().map(|head| escape(head)).collect();
+    let class = if heads.len() > FEW { " class=\"many\"" } else { "" };
+    let mut out = format!("<div class=\"scroll\"><table{class}>\n<thead><tr>");
+    for head in &heads {
+        let _ = write!(out, "<th>{head}</th>");
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in rows {
         out.push_str("<tr>");
-        for cell in row {
-            let _ = write!(out, "<td>{cell}</td>");
+        for (cell, head) in row.iter().zip(&heads) {
+            let _ = write!(out, "<td data-head=\"{head}\">{cell}</td>");
         }
         out.push_str("</tr>\n");
     }

@@ -4,6 +4,7 @@
 //! same page. What a document does not have is left out. No script, no font, no request: colours come from the page's
 //! own style sheet, light and dark as the reader has it.
 
+mod canvas;
 mod figures;
 mod html;
 mod plot;

@@ -5,6 +5,8 @@
 pub(super) enum Kind {
     /// Evenly, from 0.
     Linear,
+    /// As `Linear`, for what there is no half of.
+    Whole,
     /// By powers of ten.
     Log,
     /// Percentiles by their nines: 90, 99, 99.9 are evenly apart.
@@ -35,16 +37,19 @@ impl Scale {
             (low, high) = (0.0, 1.0);
         }
         match kind {
-            Kind::Linear => Self::linear(low.min(0.0), high, count),
+            Kind::Linear => Self::linear(low.min(0.0), high, count, 0.0),
+            Kind::Whole => Self::linear(low.min(0.0), high, count, 1.0),
             Kind::Log => Self::log(low, high),
             Kind::Nines => Self::nines(high),
         }
     }
 
-    fn linear(low: f64, high: f64, count: u32) -> Self {
+    /// With ticks that are `least` apart or more.
+    fn linear(low: f64, high: f64, count: u32, least: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        let step = step((high - low) / f64::from(count));
-        let (first, last) = ((low / step).floor(), (high / step).ceil());
+        let step = step(((high - low) / f64::from(count)).max(least));
+        // A multiple of the step is one, whatever the last bit of the quotient says.
+        let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -80,7 +85,7 @@ impl Scale {
 
     fn nines(high: f64) -> Self {
         let last = NINES.iter().position(|nine| *nine >= high).unwrap_or(NINES.len() - 1).max(2);
-        let ticks = NINES[..=last].iter().map(|nine| (*nine, format!("{nine}%")));
+        let ticks = NINES[..=last].iter().map(|nine| (*nine, nine.to_string()));
         Self { kind: Kind::Nines, low: 0.0, high: NINES[last], ticks: ticks.collect() }
     }
 
@@ -93,7 +98,7 @@ impl Scale {
 
     fn project(&self, value: f64) -> f64 {
         match self.kind {
-            Kind::Linear => value,
+            Kind::Linear | Kind::Whole => value,
             Kind::Log => value.max(self.low).log10(),
             Kind::Nines => -(1.0 - value.min(self.high) / 100.0).log10(),
         }
@@ -110,10 +115,14 @@ fn step(least: f64) -> f64 {
         .unwrap_or(power)
 }
 
-/// A value with as many decimals as the step needs.
+/// A value with as many decimals as the step needs, in few characters.
 fn tick_text(value: f64, step: f64) -> String {
-    if value == 0.0 {
+    if value.abs() < step / 2.0 {
         return "0".into();
+    }
+    if step < 1e-3 {
+        let power = step.log10().floor();
+        return format!("{:.0}e{power}", value / 10f64.powf(power));
     }
     let (value, step, unit) = match value.abs().max(step) {
         top if top >= 1e9 => (value / 1e9, step / 1e9, "G"),
@@ -146,13 +155,15 @@ mod tests {
         assert_eq!(texts(Kind::Linear, &[0.3, 0.97]), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(Kind::Linear, &[0.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(Kind::Linear, &[250_000.0]), ["0", "50k", "100k", "150k", "200k", "250k"]);
+        assert_eq!(texts(Kind::Linear, &[0.000_04]), ["0", "1e-5", "2e-5", "3e-5", "4e-5"]);
+        assert_eq!(texts(Kind::Whole, &[1.0]), ["0", "1"]);
         assert_eq!(texts(Kind::Log, &[0.5, 300.0]), ["0.1", "1", "10", "100", "1000"]);
-        assert_eq!(texts(Kind::Nines, &[50.0, 99.9]), ["0%", "50%", "90%", "99%", "99.9%"]);
+        assert_eq!(texts(Kind::Nines, &[50.0, 99.9]), ["0", "50", "90", "99", "99.9"]);
     }
 
     #[test]
     fn every_value_has_a_place_whatever_it_is() {
-        for kind in [Kind::Linear, Kind::Log, Kind::Nines] {
+        for kind in [Kind::Linear, Kind::Whole, Kind::Log, Kind::Nines] {
             for values in [
                 &[][..],
                 &[0.0],

@@ -63,7 +63,7 @@ fn path(search: &Value) -> Plot {
     Plot {
         title: "Path of the search",
         note: "The rate of each trial in each direction, in order, and what became of it.",
-        x: ("trial", Kind::Linear),
+        x: ("trial", Kind::Whole),
         y: ("Mpps", Kind::Linear),
         series,
     }

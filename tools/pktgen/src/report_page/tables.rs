@@ -93,6 +93,7 @@ pub(super) fn all(document: &Value) -> String {
     let mut out = String::new();
     section(&mut out, "Directions", directions(document));
     section(&mut out, "Streams", objects(&document["streams"]));
+    section(&mut out, "Flows", objects(&flows(&document["streams"])));
     section(&mut out, "Latency", latencies(&document["latency"]));
     section(&mut out, "Rates kept", rates(document));
     section(&mut out, "Ports", ports(document));
@@ -130,6 +131,17 @@ fn directions(document: &Value) -> String {
     let rows: Vec<_> = all.map(row).collect();
     let heads: Vec<_> = std::iter::once("frames").chain(FRAMES).collect();
     if rows.is_empty() { String::new() } else { table(&heads, &rows) }
+}
+
+/// What is known of the streams' flows, each under its stream's name.
+fn flows(streams: &Value) -> Value {
+    let streams = streams.as_array().into_iter().flatten();
+    let known = streams.filter_map(|stream| {
+        let mut flows = stream["flows"].as_object()?.clone();
+        flows.insert("name".into(), stream["name"].clone());
+        Some(Value::Object(flows))
+    });
+    known.collect()
 }
 
 fn rates(document: &Value) -> String {
@@ -220,7 +232,7 @@ fn findings(search: &Value) -> String {
 }
 
 /// Columns in the order that a reader wants them; others follow.
-const FIRST: [&str; 22] = [
+const FIRST: [&str; 26] = [
     "name",
     "number",
     "direction",
@@ -243,18 +255,26 @@ const FIRST: [&str; 22] = [
     "lost",
     "duplicated",
     "reordered",
+    "corrupted",
+    "misdirected",
+    "late",
+    "skipped",
 ];
 
-/// Objects as rows: the fields that are no objects or lists themselves.
+/// Objects as rows: the fields that are no objects or lists themselves. Lesser fields that are 0 in all rows are left out.
 fn objects(values: &Value) -> String {
     let all = || values.as_array().into_iter().flatten();
     let mut names: Vec<&str> = Vec::new();
-    for (name, value) in all().filter_map(Value::as_object).flatten() {
-        if !value.is_object() && !value.is_array() && !names.contains(&name.as_str()) {
+    for name in all().filter_map(Value::as_object).flat_map(|fields| fields.keys()) {
+        if !names.contains(&name.as_str()) {
             names.push(name);
         }
     }
-    names.retain(|name| all().any(|value| !value[name].is_null()));
+    names.retain(|name| !all().any(|value| value[name].is_object() || value[name].is_array()));
+    let matters = |name: &str, value: &Value| {
+        !value.is_null() && (FIRST.contains(&name) || value.as_f64() != Some(0.0))
+    };
+    names.retain(|name| all().any(|value| matters(name, &value[name])));
     // What names the row comes first, then what matters most.
     names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     if names.is_empty() {

@@ -1,10 +1,11 @@
 //! The full-screen view: rates as sparklines, a table per direction and stream, and the state of a search.
 //!
-//! `model.rs` keeps what has been seen in bounded memory, `draw.rs` draws it on any backend (tests have one without a
-//! terminal), and this file owns the terminal. `q`, Escape and Ctrl-C stop the run; a second one ends pktgen at once,
+//! `model.rs` keeps what has been seen in bounded memory, `draw/` draws it on any backend (tests have one without a
+//! terminal), `keys.rs` says what a key means, and this file owns the terminal. `q`, Escape and Ctrl-C stop the run; a second one ends pktgen at once,
 //! as a second signal does.
 
 mod draw;
+mod keys;
 mod model;
 
 use std::time::Duration;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use pktgen::Error;
 use plat_linux::StopFlag;
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event as Input, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{self, Event as Input};
 
 use crate::output::{Event, Style};
 
+use keys::Wish;
 use model::Model;
 
 /// What a shell reports of a program that SIGINT ended.
@@ -35,6 +37,10 @@ impl Tui {
         stop: StopFlag,
         style: Style,
     ) -> Result<Self, Error> {
+        if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+            let what = "--tui cannot use this terminal: TERM is dumb; accepted there: the lines, or --quiet";
+            return Err(Error::Usage(what.into()));
+        }
         let terminal = ratatui::try_init()
             .map_err(|error| Error::Usage(format!("--tui cannot use this terminal: {error}")))?;
         let mut tui = Self { terminal, model: Model::new(duration, style.has_colours()), stop };
@@ -52,27 +58,14 @@ impl Tui {
     pub(crate) fn keys(&mut self) {
         while event::poll(Duration::ZERO).unwrap_or(false) {
             match event::read() {
-                Ok(Input::Key(key)) if key.kind != KeyEventKind::Release => {
-                    let control_c = key.code == KeyCode::Char('c')
-                        && key.modifiers.contains(KeyModifiers::CONTROL);
-                    let page = isize::try_from(self.model.rows_shown).unwrap_or(1);
-                    let rows = match key.code {
-                        KeyCode::Up | KeyCode::Char('k') => -1,
-                        KeyCode::Down | KeyCode::Char('j') => 1,
-                        KeyCode::PageUp => -page,
-                        KeyCode::PageDown => page,
-                        KeyCode::Home => isize::MIN,
-                        KeyCode::End => isize::MAX,
-                        _ => 0,
-                    };
-                    if rows != 0 {
+                Ok(Input::Key(key)) => match keys::wish(key, self.model.rows_shown) {
+                    Some(Wish::Scroll(rows)) => {
                         self.model.scroll(rows);
                         self.draw();
                     }
-                    if control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-                        self.stop();
-                    }
-                }
+                    Some(Wish::Stop) => self.stop(),
+                    None => {}
+                },
                 Ok(Input::Resize(..)) => self.draw(),
                 Ok(_) => {}
                 Err(_) => return,

@@ -20,8 +20,12 @@ pub(super) struct Column {
 
 impl Column {
     fn width(&self) -> usize {
-        let cells = self.cells.iter().map(|(text, _)| text.chars().count());
-        cells.chain([self.head.chars().count()]).max().unwrap_or(0)
+        self.content().max(width(self.head))
+    }
+
+    /// The width without the head.
+    fn content(&self) -> usize {
+        self.cells.iter().map(|(text, _)| width(text)).max().unwrap_or(0)
     }
 
     fn line(&self, text: String) -> Line<'static> {
@@ -30,17 +34,28 @@ impl Column {
     }
 }
 
-/// A table of those columns that `width` has room for.
-pub(super) fn table(mut columns: Vec<Column>, width: u16, head: Style) -> Table<'static> {
-    let width = usize::from(width);
+/// Columns of the screen that a text takes.
+pub(super) fn width(text: &str) -> usize {
+    Line::from(text).width()
+}
+
+/// A table of those columns that there is `room` for.
+pub(super) fn table(mut columns: Vec<Column>, room: u16, head: Style) -> Table<'static> {
+    let room = usize::from(room);
     let needs = |columns: &[Column]| {
         columns.iter().map(Column::width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
     };
-    while needs(&columns) > width
+    while needs(&columns) > room
         && let Some(place) = (0..columns.len()).rev().max_by_key(|&place| columns[place].rank)
         && columns[place].rank > 0
     {
         columns.remove(place);
+    }
+    if needs(&columns) > room {
+        // Figures come before the words above them.
+        for column in columns.iter_mut().filter(|column| column.width() > column.content()) {
+            column.head = "";
+        }
     }
     let heads = columns.iter().map(|column| Cell::from(column.line(column.head.into())));
     let heads = Row::new(heads.collect::<Vec<_>>()).style(head);

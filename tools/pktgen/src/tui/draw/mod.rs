@@ -1,6 +1,7 @@
 //! Drawing the full-screen view.
 
 mod columns;
+mod parts;
 mod plots;
 mod search;
 mod tables;
@@ -14,30 +15,20 @@ use ratatui::widgets::{LineGauge, Paragraph};
 
 use super::model::Model;
 use crate::output::span;
+use parts::Parts;
 
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let area = frame.area();
-    let (directions, streams) = (model.directions(), model.streams());
-    let table = if directions > 0 { directions + 3 } else { 0 };
-    let search = if model.trial.is_some() { 8 } else { 0 };
-    // What is left after head and foot; the streams may have what the plots can do without.
-    let rest = usize::from(area.height).saturating_sub(3 + table + search);
-    let plots = if directions > 0 { 3 * directions } else { 0 };
-    let shown =
-        if streams > directions { (streams + 3).min(rest.saturating_sub(plots)) } else { 0 };
-    let length = |rows: usize| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX));
-    let [head, table, streams, plots, search, foot] = Layout::vertical([
-        Constraint::Length(2),
-        length(table),
-        length(if shown > 3 { shown } else { 0 }),
-        Constraint::Min(0),
-        length(search),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    draw_head(frame, head, model);
-    tables::directions(frame, table, model);
+    let searching = model.trial.is_some();
+    let parts = Parts::of(area.height, model.directions(), model.streams(), searching);
+    let Parts { title, gauge, directions, streams, plots, search, foot, framed } = parts;
+    let rows = [title, gauge, directions, streams, plots, search, foot].map(Constraint::Length);
+    let [title, gauge, directions, streams, plots, search, foot] =
+        Layout::vertical(rows).areas(area);
+    draw_title(frame, title, model);
+    draw_gauge(frame, gauge, model);
+    tables::directions(frame, directions, framed, model);
     tables::streams(frame, streams, model);
     plots::draw(frame, plots, model);
     search::draw(frame, search, model);
@@ -46,9 +37,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     frame.render_widget(Paragraph::new(Span::styled(format!("{hint}{more}"), faint(model))), foot);
 }
 
-fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
-    let [title, gauge] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(1)]).areas(area);
+fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let state = match &model.tick {
         _ if model.stopping => "stopping".into(),
         None => "opening the ports".into(),
@@ -68,7 +57,10 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         " ".into(),
         state.into(),
     ]);
-    frame.render_widget(Paragraph::new(title_line), title);
+    frame.render_widget(Paragraph::new(title_line), area);
+}
+
+fn draw_gauge(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if let Some(share) = model.share() {
         let left = match (&model.trial, &model.tick, model.duration) {
             (Some(trial), ..) => format!("about {} left", span(trial.remaining_s)),
@@ -81,7 +73,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             .ratio(share.clamp(0.0, 1.0))
             .label(left)
             .filled_style(colour(model, Color::Cyan));
-        frame.render_widget(gauge_widget, gauge);
+        frame.render_widget(gauge_widget, area);
     }
 }
 

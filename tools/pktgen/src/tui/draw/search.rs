@@ -26,12 +26,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             show(goal.upper)
         )));
     }
-    let room = usize::from(area.height).saturating_sub(2 + lines.len());
+    // A frame only where it hides nothing.
+    let framed = usize::from(area.height) >= 2 + lines.len();
+    let frame_rows = if framed { 2 } else { 0 };
+    let room = usize::from(area.height).saturating_sub(frame_rows + lines.len());
     for (number, rate, loss) in model.trials.iter().rev().take(room) {
         let text = format!("trial {number}: {} {:.4}% lost", mpps(*rate), loss * 100.0);
         let style = if *loss > 0.0 { colour(model, Color::Red) } else { Style::new() };
         lines.push(Line::from(Span::styled(text, style)));
     }
     let title = format!("search: {} trials, {} of them invalid", trial.trials, trial.invalid);
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), area);
+    let block = if framed { Block::bordered().title(title) } else { Block::new() };
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }

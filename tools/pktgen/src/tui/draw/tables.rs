@@ -6,13 +6,12 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Block, Paragraph};
 
-use super::columns::{Column, table};
+use super::columns::{Column, table, width};
+use super::parts::FRAME;
 use super::{colour, faint, grouped};
 use crate::output::gauges;
 use crate::tui::model::Model;
 
-/// What frames a table, and its head.
-const FRAME: u16 = 3;
 /// Characters of a stream's past.
 const PAST: usize = 12;
 /// Characters of a name.
@@ -41,8 +40,8 @@ fn mpps(rate: f64) -> String {
     format!("{rate:.3}")
 }
 
-/// The directions' table.
-pub(super) fn directions(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+/// The directions' table, with a frame or without.
+pub(super) fn directions(frame: &mut Frame<'_>, area: Rect, framed: bool, model: &Model) {
     let Some(tick) = &model.tick else { return };
     let rows = &tick.directions[..];
     let name = column(rows, "", 0, plain(|d: &TickDirection| d.direction.to_string()));
@@ -55,8 +54,12 @@ pub(super) fn directions(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         column(rows, "Mpps out", 2, plain(|d: &TickDirection| mpps(d.sent_mpps))),
         column(rows, "Mpps back", 0, plain(|d: &TickDirection| mpps(d.received_mpps))),
     ];
-    let block = Block::bordered().title(format!("directions{}", gauges(tick)));
-    let table = table(columns, area.width.saturating_sub(2), faint(model)).block(block);
+    let block = if framed {
+        Block::bordered().title(format!("directions{}", gauges(tick)))
+    } else {
+        Block::new()
+    };
+    let table = table(columns, block.inner(area).width, faint(model)).block(block);
     frame.render_widget(table, area);
 }
 
@@ -102,11 +105,21 @@ pub(super) fn streams(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
     frame.render_widget(table, area);
 }
 
+/// What of a name there is room for.
 fn shortened(name: &str) -> String {
-    if name.chars().count() <= NAME {
+    if width(name) <= NAME {
         return name.to_owned();
     }
-    name.chars().take(NAME - 1).chain(['\u{2026}']).collect()
+    let mut short = String::new();
+    for c in name.chars() {
+        short.push(c);
+        if width(&short) >= NAME {
+            short.pop();
+            break;
+        }
+    }
+    short.push('\u{2026}');
+    short
 }
 
 /// The newest values as bars of eight heights, the highest as high as can be.
@@ -132,5 +145,6 @@ mod tests {
         assert_eq!(bars([u64::MAX].into_iter(), 4), "█");
         assert_eq!(bars([].into_iter(), 4), "");
         assert_eq!(shortened(&"x".repeat(30)).chars().count(), NAME);
+        assert_eq!(width(&shortened(&"\u{7db2}".repeat(30))), NAME - 1, "two columns each");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pktgen::search::GoalBounds;
+use pktgen::search::{GoalBounds, TrialRecord, TrialResult, Verdict};
 use pktgen::{Tick, TickDirection, TickStream};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -77,29 +77,116 @@ fn trouble_is_red_and_nothing_is_without_colours() {
     assert_eq!(red(&mut after(3, false)), 0);
 }
 
+/// States from before anything is known to more than any screen holds.
+fn states() -> Vec<(&'static str, Model)> {
+    let mut warming_up = Model::new(None, true);
+    warming_up.note(&Event::Tick(Tick::new(Phase::WarmUp, Duration::from_secs(3))));
+    let mut names = with_streams(3, true);
+    let mut tick = names.tick.clone().unwrap();
+    for (stream, name) in
+        tick.streams.iter_mut().zip(["\u{7db2}".repeat(40), "\x1b[31m\r\n\0".into(), String::new()])
+    {
+        stream.name = name.as_str().into();
+        stream.sent = u64::MAX;
+        stream.p99 = Some(u64::MAX);
+    }
+    tick.directions[0].sent_mpps = f64::INFINITY;
+    names.note(&Event::Tick(tick));
+    let mut stopping = after(10, true);
+    stopping.stopping = true;
+    vec![
+        ("nothing", Model::new(None, true)),
+        ("warming up", warming_up),
+        ("two directions", after(600, true)),
+        ("stopping", stopping),
+        ("256 streams", with_streams(256, true)),
+        ("names", names),
+        ("search", searching(1)),
+        ("search with many goals", searching(40)),
+    ]
+}
+
+fn searching(goals: usize) -> Model {
+    let mut model = Model::new(None, true);
+    for number in 1..=30 {
+        let mut state = trial(number);
+        state.bounds = (0..goals)
+            .map(|n| GoalBounds { name: format!("goal {n}"), lower: Some(2_000_000), upper: None })
+            .collect();
+        model.note(&Event::Trial(Box::new(state)));
+    }
+    model
+}
+
 #[test]
 fn every_size_can_be_drawn_and_the_past_is_bounded() {
-    let mut model = after(5000, true);
+    let model = after(5000, true);
     assert!(model.received.iter().all(|past| past.len() <= 512));
-    for (width, height) in [(1, 1), (2, 30), (80, 3), (20, 10), (300, 100)] {
-        screen(&mut model, width, height);
+    for (name, mut model) in states() {
+        println!("{name}");
+        for width in [1, 2, 3, 7, 20, 40, 80, 200, 400] {
+            for height in (1..=30).chain([60, 200]) {
+                let (text, _) = screen(&mut model, width, height);
+                assert!(!text.contains('\x1b'), "what a name holds does not reach the terminal");
+            }
+        }
     }
-    screen(&mut Model::new(None, true), 80, 24);
+}
+
+/// The smallest screen that is of use shows what each direction does, and no frames.
+#[test]
+fn a_small_screen_shows_figures_instead_of_frames() {
+    let (text, _) = screen(&mut after(30, false), 20, 5);
+    println!("{text}");
+    for part in ["pktgen running, 30 s", "forward", "backward", "0.990", "300", "q: stop"] {
+        assert!(text.contains(part), "{part} is missing");
+    }
+    let (text, _) = screen(&mut searching(1), 60, 5);
+    println!("{text}");
+    for part in
+        ["now 2.5000 Mpps for 4 s", "goal 0: 2.0000 Mpps to ?", "about 90 s left", "q: stop"]
+    {
+        assert!(text.contains(part), "{part} is missing");
+    }
+}
+
+#[test]
+fn a_large_screen_is_filled() {
+    let (text, _) = screen(&mut with_streams(40, false), 200, 60);
+    println!("{text}");
+    assert!(text.contains("streams 1 to 40 of 40") && text.contains("backward: received, up to"));
+    let (text, _) = screen(&mut searching(2), 200, 60);
+    println!("{text}");
+    assert!(text.contains("trial 30: ") && text.contains("trial 1: "), "all trials");
+}
+
+fn trial(number: u64) -> TrialState {
+    let last = TrialRecord {
+        number,
+        start_s: 0.0,
+        purpose: "ndr".into(),
+        rate: 2_500_000 + number,
+        duration_s: 4.0,
+        loss_ratio: if number.is_multiple_of(2) { 0.01 } else { 0.0 },
+        verdict: Verdict::Valid,
+        result: TrialResult::default(),
+    };
+    TrialState {
+        trials: number,
+        invalid: 1,
+        next: Some((2_500_000, 4.0)),
+        purpose: "ndr".into(),
+        last: Some(last),
+        spent_s: 30.0,
+        remaining_s: 90.0,
+        bounds: vec![GoalBounds { name: "ndr".into(), lower: Some(2_000_000), upper: None }],
+    }
 }
 
 #[test]
 fn a_search_shows_its_bounds_and_the_time_that_remains() {
     let mut model = Model::new(None, false);
-    model.note(&Event::Trial(Box::new(TrialState {
-        trials: 7,
-        invalid: 1,
-        next: Some((2_500_000, 4.0)),
-        purpose: "ndr".into(),
-        last: None,
-        spent_s: 30.0,
-        remaining_s: 90.0,
-        bounds: vec![GoalBounds { name: "ndr".into(), lower: Some(2_000_000), upper: None }],
-    })));
+    model.note(&Event::Trial(Box::new(TrialState { last: None, ..trial(7) })));
     let (text, _) = screen(&mut model, 80, 24);
     for part in [
         "about 90 s left",
