@@ -6,7 +6,7 @@
 //! subtraction and two comparisons however many regions there are.
 //!
 //! On a platform that translates addresses the regions are ranges that come and go, and what is not found may be only
-//! unknown yet: [`translation`]. The remembered region serves both kinds of map alike.
+//! unknown yet: the module `translation`. The remembered region serves both kinds of map alike.
 
 mod translation;
 

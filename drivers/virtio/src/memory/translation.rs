@@ -68,7 +68,7 @@ impl Ranges {
         (address - range.device < range.len).then_some(range)
     }
 
-    /// The first of the `len` bytes from `address` on that no range has. (Behind [`MOST_RANGES`] nobody looks.)
+    /// The first of the `len` bytes from `address` on that no range has. (Behind the most ranges of a map nobody looks.)
     pub fn first_missing(&self, address: u64, len: u64) -> Option<u64> {
         let mut at = address;
         for _ in 0..MOST_RANGES {
