@@ -10,12 +10,13 @@ mod tui;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().execute() {
+    let matches = Cli::command().color(output::Style::of_usage()).get_matches();
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).execute() {
         Ok(status) => status,
         Err(error) => {
             output::complain(&error);

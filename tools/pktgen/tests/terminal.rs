@@ -30,6 +30,8 @@ impl Terminal {
         let mut child = Command::new("script")
             .args(["-q", "-e", "-c", &command, "/dev/null"])
             .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR")
+            .env_remove("CLICOLOR_FORCE")
             .env("TERM", "xterm")
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
@@ -130,9 +132,12 @@ fn colours_are_for_terminals_of_those_who_do_not_mind() {
 
 #[test]
 fn help_and_errors_have_colours_only_where_they_are_wanted() {
-    for (variables, expected) in
-        [(&[][..], true), (&[("NO_COLOR", "1")], false), (&[("TERM", "dumb")], false)]
-    {
+    for (variables, expected) in [
+        (&[][..], true),
+        (&[("NO_COLOR", "1")], false),
+        (&[("TERM", "dumb")], false),
+        (&[("TERM", "dumb"), ("CI", "true")], false),
+    ] {
         for arguments in [&["run", "--help"][..], &["run", "--rate", "1T"]] {
             let Some(terminal) = Terminal::start(arguments, (60, 100), variables) else { return };
             let (_, text) = terminal.end();

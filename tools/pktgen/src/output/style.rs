@@ -10,11 +10,14 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// For a stream: colours if it is a terminal, `NO_COLOR` is unset or empty, and `TERM` is not `dumb`.
+    /// For a stream: colours if it is a terminal and nobody minds.
     pub(crate) fn of(stream: &dyn IsTerminalStream) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colours: stream.is_a_terminal() && !refused && !dumb }
+        Self { colours: stream.is_a_terminal() && !are_refused() }
+    }
+
+    /// The same rule for `clap`, whose own gives a dumb terminal colours where it finds a CI.
+    pub(crate) fn of_usage() -> clap::ColorChoice {
+        if are_refused() { clap::ColorChoice::Never } else { clap::ColorChoice::Auto }
     }
 
     #[cfg(test)]
@@ -40,6 +43,12 @@ impl Style {
     fn paint(self, code: &str, what: impl Display) -> String {
         if self.colours { format!("\x1b[{code}m{what}\x1b[0m") } else { what.to_string() }
     }
+}
+
+/// Whether `NO_COLOR` is set and not empty, or `TERM` is `dumb`.
+fn are_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// A stream that may be a terminal.
