@@ -14,7 +14,7 @@ use plat_linux::{Region, StopFlag};
 use crate::Error;
 use crate::machine::Machine;
 use crate::params::Params;
-use crate::ports::{PortMemory, PortSpec};
+use crate::ports::{Monitor, PortMemory, PortSpec};
 
 /// Bytes of the region that packets and rings lie in.
 const MEMORY: usize = 32 << 20;
@@ -52,6 +52,8 @@ pub(crate) struct Platform {
     clock: plat_linux::Clock,
     stop: StopFlag,
     duration: Option<Duration>,
+    /// Of each port: as it was named, and its peers.
+    peers: Vec<(String, Monitor)>,
 }
 
 impl Platform {
@@ -93,6 +95,20 @@ impl Platform {
         });
         if let Some(duration) = self.duration {
             event_loop.after(duration, |tick| tick.stop());
+        }
+        let mut seen = vec![0; self.peers.len()];
+        event_loop.every(Duration::from_secs(1), move |_| self.complain(&mut seen));
+    }
+
+    /// Says of each port that has refused a peer since the last time why it refused the last one. `seen`: how many had been
+    /// refused then.
+    fn complain(&self, seen: &mut [u64]) {
+        for (number, ((name, peers), seen)) in self.peers.iter().zip(seen).enumerate() {
+            let refused = peers.violations();
+            if let Some(why) = peers.last_violation().filter(|_| refused > *seen) {
+                eprintln!("port {number}: {name}: a peer was refused: {why} ({refused} so far)");
+            }
+            *seen = refused;
         }
     }
 
@@ -136,12 +152,14 @@ fn open(cli: Cli) -> Result<Machine, Error> {
     let rings: usize = cli.ports.iter().map(PortSpec::ring_bytes).sum();
     let region = Region::new(MEMORY + rings).map_err(|error| failed(&error))?;
     let mut memory = PortMemory::new(region);
-    let mut devices = Vec::new();
+    let (mut devices, mut peers) = (Vec::new(), Vec::new());
     for (port, spec) in cli.ports.iter().enumerate() {
-        let device = spec.open(&mut memory);
-        devices.push(device.map_err(|reason| Error::Open { port, reason: reason.to_string() })?);
+        let opened = spec.open(&mut memory);
+        let (device, monitor) = opened.map_err(|reason| Error::Open { port, reason })?;
+        devices.push(device);
+        peers.push((spec.to_string(), monitor));
     }
     let clock = plat_linux::Clock::new();
-    let platform = Platform { memory, clock, stop, duration: cli.duration };
+    let platform = Platform { memory, clock, stop, duration: cli.duration, peers };
     Ok(Machine { params, devices, pool: None, idle, platform })
 }

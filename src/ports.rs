@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use netbuf::CACHE_LINE;
 use netdev::Device;
-pub use vhost_user::Preset;
+pub use vhost_user::{Monitor, Preset};
 use vhost_user::{VhostUserBackend, VhostUserFrontend, VirtioUser};
 use virtio::net::VirtioNet;
 
@@ -74,34 +74,36 @@ impl PortSpec {
         bytes.unwrap_or(0).next_multiple_of(CACHE_LINE)
     }
 
-    /// Makes the device. What it shares with its peer lies in `memory`.
+    /// Makes the device, and a view of its peers. What it shares with them lies in `memory`.
     ///
     /// # Errors
     /// The socket cannot be had, or there is no memory left for the rings; in words.
-    pub fn open(&self, memory: &mut PortMemory) -> Result<Box<dyn Device>, String> {
+    pub fn open(&self, memory: &mut PortMemory) -> Result<(Box<dyn Device>, Monitor), String> {
         let preset = self.preset;
         match self.role {
             Role::BackEnd => {
                 let open =
                     if self.server { VhostUserBackend::listen } else { VhostUserBackend::connect };
-                device(open(&self.path).map(|device| device.with_preset(preset)))
+                let device = open(&self.path).map_err(words)?.with_preset(preset);
+                let peers = device.monitor();
+                Ok((Box::new(device), peers))
             }
             Role::FrontEnd => {
                 let bytes = self.pair_bytes();
-                let rings = (0..self.pairs()).map(|_| memory.take(bytes)).collect::<Result<_, _>>();
-                let rings = rings.map_err(|error| error.to_string())?;
+                let rings = (0..self.pairs()).map(|_| memory.take(bytes));
+                let rings = rings.collect::<Result<_, _>>().map_err(words)?;
                 let shared = [memory.shared()];
                 let open = if self.server { VirtioUser::listen } else { VirtioUser::connect };
-                device(open(&self.path, &shared, rings).map(|device| device.with_preset(preset)))
+                let device = open(&self.path, &shared, rings).map_err(words)?.with_preset(preset);
+                let peers = device.monitor();
+                Ok((Box::new(device), peers))
             }
         }
     }
 }
 
-fn device<D: Device + 'static, E: fmt::Display>(
-    opened: Result<D, E>,
-) -> Result<Box<dyn Device>, String> {
-    opened.map(|device| Box::new(device) as _).map_err(|error| error.to_string())
+fn words(error: impl fmt::Display) -> String {
+    error.to_string()
 }
 
 /// What was wrong with a port specification, and what is accepted.

@@ -7,6 +7,9 @@ use end_to_end::scratch::Scratch;
 use end_to_end::{captures, have, turn};
 use pktgen::{CLEAN, Direction, Offer, Report, UNHARMED};
 use rustix::process::Signal;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -86,6 +89,28 @@ fn a_process_forwards_both_directions() {
     for name in ["a", "b"] {
         assert!(!Path::new(&scratch.file(name)).exists(), "the socket {name} is left behind");
     }
+}
+
+/// Peers that cannot be served: each side says whom it refused, and why.
+#[test]
+fn both_sides_say_why_a_peer_was_refused() {
+    let (_turn, scratch) = (turn::take(), Scratch::new());
+    let (offered, listening) = (scratch.file("a"), scratch.file("b"));
+    let offer = Offer::at("1kpps").with(|options| {
+        options.cores = vec![0, 1];
+        options.warm_up = Duration::from_secs(5);
+    });
+    let mut runner = offer.open(&[format!("virtio-user:{offered},server,queues=2")]).unwrap();
+    let ports =
+        [format!("vhost-user:{offered},queues=1"), format!("vhost-user:{listening},server")];
+    let run = Process::start(
+        Command::new(Program::L2fwdProcess.path()).args(["--port", &ports[0], "--port", &ports[1]]),
+    );
+    let refused = runner.run(&mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    let why = "refused a peer: the peer has 1 of the 2 pairs of queues that are needed";
+    assert!(refused.contains(why), "{refused}");
+    UnixStream::connect(&listening).unwrap().write_all(&[0xff; 12]).unwrap();
+    run.wait_for(&format!("{listening},server: a peer was refused: protocol version 3"), 1);
 }
 
 /// The library's own form: offer this, expect that.

@@ -108,7 +108,7 @@ impl Forwarder {
         let make =
             if self.huge_pages { Region::with_huge_pages } else { Region::with_ordinary_pages };
         let mut memory = PortMemory::new(make(bytes).map_err(|error| error.to_string())?);
-        let device = spec.open(&mut memory)?;
+        let (device, _) = spec.open(&mut memory)?;
         let packets = memory.take(shape.device_bytes()).map_err(|error| error.to_string())?;
         let pool = Pool::new(packets, shape).map_err(|error| error.to_string())?;
         let port = device.start(&self.config(), &pool).map_err(|error| error.to_string())?;

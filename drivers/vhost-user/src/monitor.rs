@@ -3,7 +3,7 @@
 //! Written when a connection begins or ends, never on the packet path; readable from any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::violation::Violation;
 
@@ -16,7 +16,13 @@ struct Inner {
     connections: AtomicU64,
     violations: AtomicU64,
     announcements: AtomicU64,
-    last: Mutex<Option<Violation>>,
+    last: Mutex<Ends>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    any: Option<Violation>,
+    violation: Option<Violation>,
 }
 
 impl Monitor {
@@ -32,7 +38,16 @@ impl Monitor {
 
     /// Why the last connection that has ended did so.
     pub fn last_end(&self) -> Option<Violation> {
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends().any
+    }
+
+    /// What rule a peer broke last, whatever came after that.
+    pub fn last_violation(&self) -> Option<Violation> {
+        self.ends().violation
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Announcements of guests that front ends have asked our back end for (`SEND_RARP`).
@@ -49,9 +64,11 @@ impl Monitor {
     }
 
     pub(crate) fn ended(&self, why: Violation) {
+        let mut ends = self.ends();
+        ends.any = Some(why);
         if !why.is_ordinary() {
+            ends.violation = Some(why);
             self.0.violations.fetch_add(1, Ordering::Relaxed);
         }
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }

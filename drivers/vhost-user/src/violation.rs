@@ -149,7 +149,7 @@ impl fmt::Display for Violation {
             Self::BadReply(request) => write!(f, "the reply to {request:?} makes no sense"),
             Self::Refused(request) => write!(f, "the peer refused {request:?}"),
             Self::QueuePairs { needed, offered } => {
-                write!(f, "the peer has {offered} pairs of queues, {needed} are needed")
+                write!(f, "the peer has {offered} of the {needed} pairs of queues that are needed")
             }
             Self::FeaturesRefused(bits) => write!(f, "the peer refused features {bits:#x}"),
             Self::FeatureMissing(bits) => write!(f, "the peer does not offer features {bits:#x}"),

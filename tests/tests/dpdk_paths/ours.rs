@@ -25,7 +25,7 @@ impl Ours {
         let shape = PoolConfig { buffers: BUFFERS, ..PoolConfig::default() };
         let region = Region::with_ordinary_pages(shape.device_bytes() + spec.ring_bytes()).unwrap();
         let mut memory = PortMemory::new(region);
-        let device = spec.open(&mut memory).unwrap();
+        let (device, _) = spec.open(&mut memory).unwrap();
         let pool = Pool::new(memory.take(shape.device_bytes()).unwrap(), shape).unwrap();
         let able = device.info().ring_features;
         let config = configure(able);

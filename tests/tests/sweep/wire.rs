@@ -117,7 +117,7 @@ impl BackEnd {
         let shape = PoolConfig { buffers: 4096, ..PoolConfig::default() };
         let region = Region::with_ordinary_pages(shape.device_bytes()).unwrap();
         let mut memory = PortMemory::new(region);
-        let device = spec.open(&mut memory).unwrap();
+        let (device, _) = spec.open(&mut memory).unwrap();
         let pool = Pool::new(memory.take(shape.device_bytes()).unwrap(), shape).unwrap();
         // All that the image might be offered.
         let offloads = device.info().offloads;

@@ -26,6 +26,8 @@ pub enum Error {
         name: String,
         /// How long was waited.
         waited: Duration,
+        /// What peers were refused meanwhile, and why, in words.
+        refused: Vec<String>,
     },
     /// The links are up, and no frame came through.
     NoForwarding {
@@ -35,6 +37,8 @@ pub enum Error {
         to: String,
         /// How long was waited.
         waited: Duration,
+        /// As of [`LinkDown`](Self::LinkDown).
+        refused: Vec<String>,
     },
     /// A search's time was over in the middle of a trial.
     OutOfTime,
@@ -47,6 +51,14 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Usage(_))
     }
+
+    /// The same, where nothing came through, with what peers were refused.
+    pub(crate) fn with_refused(mut self, peers: &[String]) -> Self {
+        if let Self::LinkDown { refused, .. } | Self::NoForwarding { refused, .. } = &mut self {
+            refused.extend_from_slice(peers);
+        }
+        self
+    }
 }
 
 impl fmt::Display for Error {
@@ -54,11 +66,15 @@ impl fmt::Display for Error {
         match self {
             Self::Usage(text) | Self::Memory(text) | Self::Output(text) => f.write_str(text),
             Self::Port { name, reason } => write!(f, "port {name}: {reason}"),
-            Self::LinkDown { name, waited } => {
-                write!(f, "port {name}: the link did not come up within {} s", waited.as_secs_f64())
+            Self::LinkDown { name, waited, refused } => {
+                let waited = waited.as_secs_f64();
+                write!(f, "port {name}: the link did not come up within {waited} s")?;
+                refused.iter().try_for_each(|peer| write!(f, "; {peer}"))
             }
-            Self::NoForwarding { from, to, waited } => {
-                write!(f, "no forwarding between {from} and {to} within {} s", waited.as_secs_f64())
+            Self::NoForwarding { from, to, waited, refused } => {
+                let waited = waited.as_secs_f64();
+                write!(f, "no forwarding between {from} and {to} within {waited} s")?;
+                refused.iter().try_for_each(|peer| write!(f, "; {peer}"))
             }
             Self::OutOfTime => f.write_str("the time was over in the middle of a trial"),
             Self::Interrupted => f.write_str("interrupted before a first frame had come through"),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use barewire::ports::{PortMemory, Role};
+use barewire::ports::{Monitor, PortMemory, Role};
 use netbuf::{DeviceMemory, Pool, PoolConfig};
 use netdev::{Device, Info};
 
@@ -57,10 +57,10 @@ impl AnyPort {
         }
     }
 
-    fn open(&self, memory: &mut PortMemory) -> Result<Box<dyn Device>, String> {
+    fn open(&self, memory: &mut PortMemory) -> Result<(Box<dyn Device>, Option<Monitor>), String> {
         match self {
-            Self::Port(spec) => spec.open(memory),
-            Self::Discard => Ok(discard::device()),
+            Self::Port(spec) => spec.open(memory).map(|(device, peers)| (device, Some(peers))),
+            Self::Discard => Ok((discard::device(), None)),
         }
     }
 
@@ -107,12 +107,22 @@ pub(crate) type Devices = Vec<(String, Box<dyn Device>)>;
 /// Memory for several cores' pools, and what each pool looks like.
 pub(crate) type PoolMemory = (Vec<DeviceMemory>, PoolConfig);
 
+/// The peers of each port that has any, with its name.
+pub(crate) type Peers = Vec<(String, Monitor)>;
+
+/// Ports that are open, and not started.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub(crate) devices: Devices,
+    pub(crate) peers: Peers,
+}
+
 /// Opens the ports and makes the packet memory that they share.
-pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Devices, Pool), Error> {
+pub(crate) fn open(specs: &[AnyPort], options: &Options) -> Result<(Opened, Pool), Error> {
     let outfitted = outfitted(specs, options)?;
     let (mut memory, config) = prepare(&outfitted, options, 1)?;
-    let devices = devices(specs, &outfitted, &mut memory)?;
-    Ok((devices, memory::pool(&mut memory, config)?))
+    let opened = open_all(specs, &outfitted, &mut memory)?;
+    Ok((opened, memory::pool(&mut memory, config)?))
 }
 
 /// Opens the ports, and has memory for so many pools.
@@ -120,11 +130,11 @@ pub(crate) fn open_for(
     specs: &[AnyPort],
     options: &Options,
     pools: usize,
-) -> Result<(Devices, PoolMemory), Error> {
+) -> Result<(Opened, PoolMemory), Error> {
     let outfitted = outfitted(specs, options)?;
     let (mut memory, config) = prepare(&outfitted, options, pools)?;
-    let devices = devices(specs, &outfitted, &mut memory)?;
-    Ok((devices, memory::pieces(&mut memory, config, pools)?))
+    let opened = open_all(specs, &outfitted, &mut memory)?;
+    Ok((opened, memory::pieces(&mut memory, config, pools)?))
 }
 
 /// Memory for so many pools, where the ports are somebody else's.
@@ -143,19 +153,20 @@ fn prepare(
     Ok((memory::share(config, pools, rings)?, config))
 }
 
-fn devices(
+fn open_all(
     named: &[AnyPort],
     specs: &[AnyPort],
     memory: &mut PortMemory,
-) -> Result<Devices, Error> {
-    let device = |(name, spec): (&AnyPort, &AnyPort)| {
+) -> Result<Opened, Error> {
+    let mut all = Opened::default();
+    for (name, spec) in named.iter().zip(specs) {
         let name = name.to_string();
-        match spec.open(memory) {
-            Ok(device) => Ok((name, device)),
-            Err(reason) => Err(Error::Port { name, reason }),
-        }
-    };
-    named.iter().zip(specs).map(device).collect()
+        let (device, peers) =
+            spec.open(memory).map_err(|reason| Error::Port { name: name.clone(), reason })?;
+        all.peers.extend(peers.map(|peers| (name.clone(), peers)));
+        all.devices.push((name, device));
+    }
+    Ok(all)
 }
 
 /// Opens a port only to see what it offers.
@@ -166,6 +177,6 @@ pub fn probe(spec: &AnyPort) -> Result<Info, Error> {
     let (mut memory, _) = prepare(std::slice::from_ref(spec), &Options::default(), 1)?;
     let opened = spec.open(&mut memory);
     opened
-        .map(|device| device.info())
+        .map(|(device, _)| device.info())
         .map_err(|reason| Error::Port { name: spec.to_string(), reason })
 }

@@ -11,7 +11,11 @@ use crate::worker::Worker;
 use crate::{AnyPort, Error, Options, PortSpec, Report, SharedLatencySink, Tick, merge, ports};
 
 /// Started ports and what to do with them. Runs as often as asked.
-pub struct Runner(Threads);
+pub struct Runner {
+    threads: Threads,
+    /// Of the ports that the runner opened itself.
+    peers: ports::Peers,
+}
 
 enum Threads {
     /// The caller's.
@@ -48,14 +52,13 @@ impl Runner {
             devices.into_iter().map(|(name, device)| (name, layer(device))).collect()
         };
         if options.cores.len() > 1 {
-            let (devices, memory) = ports::open_for(&ports, &options, options.cores.len())?;
-            return Crew::start(layered(devices), memory, options)
-                .map(Box::new)
-                .map(Several)
-                .map(Self);
+            let (opened, memory) = ports::open_for(&ports, &options, options.cores.len())?;
+            let crew = Crew::start(layered(opened.devices), memory, options)?;
+            return Ok(Self { threads: Several(Box::new(crew)), peers: opened.peers });
         }
-        let (devices, pool) = ports::open(&ports, &options)?;
-        Self::with_devices(layered(devices), pool, options)
+        let (opened, pool) = ports::open(&ports, &options)?;
+        let runner = Self::with_devices(layered(opened.devices), pool, options)?;
+        Ok(Self { peers: opened.peers, ..runner })
     }
 
     /// As [`open`](Self::open), for one or two devices with their names, which share `pool`. They are driven by the
@@ -75,7 +78,7 @@ impl Runner {
             ));
         }
         let worker = Worker::with_devices(devices, pool, options)?;
-        Ok(Self(One(Box::new(worker))))
+        Ok(Self { threads: One(Box::new(worker)), peers: Vec::new() })
     }
 
     /// As [`open`](Self::open), for one or two devices with their names, taken apart for the several
@@ -89,12 +92,13 @@ impl Runner {
     ) -> Result<Self, Error> {
         check_number(devices.len())?;
         let memory = ports::memory_for(&options, options.cores.len())?;
-        Crew::start(devices, memory, options).map(Box::new).map(Several).map(Self)
+        let crew = Crew::start(devices, memory, options)?;
+        Ok(Self { threads: Several(Box::new(crew)), peers: Vec::new() })
     }
 
     /// Lets `stop` end a run: a signal's flag, or one that another thread sets.
     pub fn stop_on(&mut self, stop: StopFlag) {
-        match &mut self.0 {
+        match &mut self.threads {
             One(worker) => worker.stop_on(stop),
             Several(crew) => crew.stop_on(stop),
         }
@@ -111,7 +115,7 @@ impl Runner {
         &mut self,
         sink: Option<SharedLatencySink>,
     ) -> Option<SharedLatencySink> {
-        match &mut self.0 {
+        match &mut self.threads {
             One(worker) => worker.swap_observer(sink),
             Several(crew) => std::mem::replace(&mut crew.observer, sink),
         }
@@ -123,7 +127,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Usage`]: the frames do not fit a port.
     pub fn set_options(&mut self, options: Options) -> Result<(), Error> {
-        match &mut self.0 {
+        match &mut self.threads {
             One(worker) => worker.set_options(options),
             Several(crew) => crew.set_options(options),
         }
@@ -136,10 +140,27 @@ impl Runner {
     /// # Errors
     /// The links stayed down, nothing came through, or the run was stopped before anything did.
     pub fn run(&mut self, each: &mut dyn FnMut(&Tick) -> ControlFlow<()>) -> Result<Report, Error> {
-        match &mut self.0 {
+        let before = self.refused();
+        let result = match &mut self.threads {
             One(worker) => worker.run(&Seat::alone(), each).map(merge::single),
             Several(crew) => crew.run(each),
-        }
+        };
+        result.map_err(|error| error.with_refused(&self.refused_since(&before)))
+    }
+
+    /// How many peers each port has refused.
+    fn refused(&self) -> Vec<u64> {
+        self.peers.iter().map(|(_, peers)| peers.violations()).collect()
+    }
+
+    /// Each port that has refused peers since then, and why.
+    fn refused_since(&self, before: &[u64]) -> Vec<String> {
+        let now = self.peers.iter().zip(before).filter(|((_, peers), b)| peers.violations() > **b);
+        now.filter_map(|((name, peers), _)| {
+            let why = peers.last_violation()?;
+            Some(format!("port {name} refused a peer: {why}"))
+        })
+        .collect()
     }
 }
 

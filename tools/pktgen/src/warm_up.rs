@@ -152,7 +152,7 @@ fn timed_out(
     if let Some(port) =
         ports.iter_mut().find_map(|p| (!p.port.control.link().up).then(|| p.name.clone()))
     {
-        return Error::LinkDown { name: port, waited };
+        return Error::LinkDown { name: port, waited, refused: Vec::new() };
     }
     let silent = probers.iter().zip(heard).find(|(_, heard)| !heard.load(Ordering::Relaxed));
     let silent = silent.map_or((0, 0), |(prober, _)| (prober.path.from, prober.path.to));
@@ -160,5 +160,6 @@ fn timed_out(
         from: ports[silent.0].name.clone(),
         to: ports[silent.1].name.clone(),
         waited,
+        refused: Vec::new(),
     }
 }
