@@ -77,6 +77,16 @@ impl Clock {
         }
     }
 
+    /// The time after all earlier loads have their values: for moments that are compared between cores. ([`now`](Self::now)
+    /// may be read ahead of them. What is stored after either is seen by other cores later than it was read.)
+    #[inline]
+    pub fn now_after_loads(&self) -> u64 {
+        match self.source {
+            ClockSource::Kernel => kernel_nanos(),
+            _ => tsc::read_after_loads(),
+        }
+    }
+
     /// Cycles per second.
     pub fn hz(&self) -> u64 {
         self.hz
@@ -148,13 +158,20 @@ fn measure_tsc() -> u64 {
 
 #[cfg(target_arch = "x86_64")]
 mod tsc {
-    use std::arch::x86_64::{__cpuid, _rdtsc};
+    use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
 
     #[inline]
     pub(super) fn read() -> u64 {
         // SAFETY: every x86-64 processor has the instruction, and Linux lets processes use it (a process that
         // turned it off for itself with prctl gets a signal, not undefined behaviour).
         unsafe { _rdtsc() }
+    }
+
+    #[inline]
+    pub(super) fn read_after_loads() -> u64 {
+        // SAFETY: SSE2 is in the x86-64 baseline.
+        unsafe { _mm_lfence() };
+        read()
     }
 
     /// `None`: no counter to trust. `Some(None)`: one to trust, whose rate nobody declares.
@@ -195,6 +212,10 @@ mod tsc {
 #[cfg(not(target_arch = "x86_64"))]
 mod tsc {
     pub(super) fn read() -> u64 {
+        super::kernel_nanos()
+    }
+
+    pub(super) fn read_after_loads() -> u64 {
         super::kernel_nanos()
     }
 

@@ -113,10 +113,6 @@ fn pin(core: usize, table: &Table, start: &Barrier) -> Result<bool, SkewError> {
     Ok(!table.failed.load(Ordering::Acquire))
 }
 
-/// Cycles by which a reading of the counter may stray from its place in the program: the processor does not order it
-/// with the accesses to memory around it.
-const UNORDERED: f64 = 100.0;
-
 /// One round trip: when it began, the far clock, and when it ended.
 type Trip = (u64, u64, u64);
 
@@ -128,7 +124,7 @@ fn ask(clock: &Clock, table: &Table) -> Vec<Trip> {
         while table.answered.load(Ordering::Acquire) != number {
             spin_loop();
         }
-        let after = clock.now();
+        let after = clock.now_after_loads();
         let trip = (before, table.clock.load(Ordering::Acquire), after);
         if best.is_none_or(|(b, _, a)| after.wrapping_sub(before) < a.wrapping_sub(b)) {
             best = Some(trip);
@@ -142,7 +138,7 @@ fn answer(clock: &Clock, table: &Table) {
         while table.asked.load(Ordering::Acquire) != number {
             spin_loop();
         }
-        table.clock.store(clock.now(), Ordering::Release);
+        table.clock.store(clock.now_after_loads(), Ordering::Release);
         table.answered.store(number, Ordering::Release);
     }
 }
@@ -159,7 +155,7 @@ fn shortest(clock: &Clock, from: usize, to: usize, trips: &[Trip]) -> Skew {
         from,
         to,
         ahead_ns: ahead as f64 * nanos,
-        bound_ns: (width as f64 / 2.0 + UNORDERED) * nanos,
+        bound_ns: width as f64 / 2.0 * nanos,
         rounds: ROUNDS,
     }
 }
