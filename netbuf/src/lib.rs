@@ -46,6 +46,7 @@ mod meta;
 mod packet;
 pub mod pair;
 mod pool;
+pub mod prefetch;
 
 pub use chain::{Segments, SegmentsMut};
 pub use detached::Detached;

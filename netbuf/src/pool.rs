@@ -14,6 +14,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::header::{Header, Word, flag};
 use crate::pair::Pair;
+use crate::prefetch::prefetch_write;
 use crate::{BURST, Burst, CACHE_LINE, DeviceMemory, Netbuf, Template, code};
 
 /// What a pool is carved into.
@@ -207,6 +208,18 @@ impl Pool {
             burst.set_len(filled + got);
             got
         }
+    }
+
+    /// As [`alloc_burst`](Self::alloc_burst), for packets that are filled at once: the first cache lines of their
+    /// frames are loaded to be written.
+    #[inline]
+    pub fn alloc_burst_to_fill(&self, burst: &mut Burst, count: usize) -> usize {
+        let filled = burst.len();
+        let got = self.alloc_burst(burst, count);
+        for packet in &burst[filled..] {
+            prefetch_write::<0>(packet.room().as_ptr(), self.inner.headroom.into());
+        }
+        got
     }
 
     /// Fills `out` from the front with empty packets; returns how many were there, and counts the rest. The

@@ -284,7 +284,7 @@ impl Worker {
     fn send(&mut self, size: u16) {
         let mut flows = Flows::new(size);
         self.turns(|worker| {
-            worker.fill(&mut flows);
+            fill(&worker.pool, &mut worker.burst, &mut flows);
             worker.port.tx[0].tx_burst(&mut worker.burst)
         });
     }
@@ -296,10 +296,8 @@ impl Worker {
             let received = worker.port.rx[0].rx_burst(&mut worker.burst);
             worker.sample(size);
             free_burst(&mut worker.burst);
-            std::mem::swap(&mut worker.burst, &mut out);
-            worker.fill(&mut flows);
-            let sent = worker.port.tx[0].tx_burst(&mut worker.burst);
-            std::mem::swap(&mut worker.burst, &mut out);
+            fill(&worker.pool, &mut out, &mut flows);
+            let sent = worker.port.tx[0].tx_burst(&mut out);
             received.max(sent)
         });
         free_burst(&mut out);
@@ -311,17 +309,6 @@ impl Worker {
             verifier.turn(&mut self.port, &self.pool);
             self.panel.checked.store(verifier.checked(), Ordering::Relaxed);
             self.panel.wrong.store(verifier.wrong(), Ordering::Relaxed);
-        }
-    }
-
-    /// Fills the burst up with new frames.
-    #[inline]
-    fn fill(&mut self, flows: &mut Flows) {
-        let kept = self.burst.len();
-        self.pool.alloc_burst(&mut self.burst, BURST - kept);
-        for packet in &mut self.burst[kept..] {
-            let written = flows.write(packet);
-            debug_assert!(written.is_some(), "every size fits a buffer");
         }
     }
 
@@ -355,6 +342,17 @@ impl Worker {
             add(&self.panel.checked, 1);
             add(&self.panel.wrong, u64::from(!looks_right(packet.bytes(), size)));
         }
+    }
+}
+
+/// Fills the burst up with new frames.
+#[inline]
+fn fill(pool: &Pool, burst: &mut Burst, flows: &mut Flows) {
+    let kept = burst.len();
+    pool.alloc_burst_to_fill(burst, BURST - kept);
+    for packet in &mut burst[kept..] {
+        let written = flows.write(packet);
+        debug_assert!(written.is_some(), "every size fits a buffer");
     }
 }
 

@@ -72,10 +72,10 @@ impl User {
         }
     }
 
-    /// Breaks the ring and sends into it until the device has been down and is up again.
+    /// Breaks the ring and sends into it until the device has been down and is up again. (A device that knows of enough
+    /// buffers does not look at the ring's index, and a refill makes that good: so it is broken until the device knows.)
     fn breaks_and_recovers(&mut self, format: RingFormat) {
         let deadline = Instant::now() + PATIENCE;
-        self.break_receive_ring(format);
         let (mut burst, mut was_down) = (Burst::new(), false);
         loop {
             assert!(Instant::now() < deadline, "{:?}", self.monitor.last_end());
@@ -84,6 +84,9 @@ impl User {
                 return;
             }
             was_down |= !up;
+            if !was_down {
+                self.break_receive_ring(format);
+            }
             self.send(&numbered(u16::MAX, 0));
             self.port.rx[0].rx_burst(&mut burst);
             burst.clear();

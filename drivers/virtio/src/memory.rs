@@ -18,6 +18,7 @@ use arrayvec::ArrayVec;
 
 use self::translation::Translation;
 pub use self::translation::{Access, Miss, Ranges};
+use crate::raw::prefetch_write;
 
 /// The most regions that a map holds.
 pub const MAX_REGIONS: usize = 64;
@@ -278,6 +279,13 @@ impl Nearby {
             reason = "less than a region's length, a `usize`"
         )]
         self.host.as_ptr().wrapping_add(offset as usize)
+    }
+
+    /// Starts loading the line `MORE` bytes behind an offset, to be written.
+    #[inline(always)]
+    pub(crate) fn prefetch_write<const MORE: usize>(self, offset: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "any address will do")]
+        prefetch_write::<MORE>(self.host.as_ptr(), offset as usize);
     }
 }
 

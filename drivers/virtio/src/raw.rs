@@ -7,6 +7,7 @@
 use core::ptr;
 
 pub(crate) use netbuf::pair::{Pair, widen};
+pub(crate) use netbuf::prefetch::prefetch_write;
 
 /// Sixteen bytes: one register move. (An array of bytes would be moved over the stack.)
 #[cfg(target_arch = "x86_64")]
@@ -110,7 +111,7 @@ pub(crate) unsafe fn read_once<T: Copy>(from: *const u8) -> T {
     unsafe { from.cast::<Unaligned<T>>().read_volatile().0 }
 }
 
-/// Starts loading the cache line at `address`. A hint: any address is allowed.
+/// Starts loading the cache line at `address`, to be read. A hint: any address is allowed.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -130,7 +130,7 @@ impl User {
         } else {
             let index = word(16 * RX_ENTRIES + 2);
             // SAFETY: as above.
-            unsafe { index.write_volatile(index.read_volatile().wrapping_add(5000)) };
+            unsafe { index.write_volatile(index.read_volatile() | 0x8000) };
         }
     }
 }

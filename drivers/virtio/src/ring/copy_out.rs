@@ -64,7 +64,8 @@ fn put_by<Move: Copy, const BLOCKS: usize>(
     matched: &Matched<'_>,
     packets: &mut [Netbuf],
 ) -> (usize, u64) {
-    let (region, headroom, clean) = (matched.region, matched.headroom, matched.clean);
+    // (The region is not copied: as a whole it would be read behind the stores of its parts, and wait for them.)
+    let (region, headroom, clean) = (&matched.region, matched.headroom, matched.clean);
     let groups = matched.offsets.as_chunks::<GROUP>().0.iter();
     for (offsets, packets) in groups.zip(packets.as_chunks_mut::<GROUP>().0) {
         let mut differs = Pair::new([0, 0]);
@@ -87,7 +88,7 @@ fn put_by<Move: Copy, const BLOCKS: usize>(
             }
         }
         if any_differs(differs) {
-            put_headers(region, offsets);
+            put_headers(*region, offsets);
         }
     }
     (matched.offsets.len(), matched.bytes)

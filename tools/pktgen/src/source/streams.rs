@@ -84,7 +84,7 @@ impl ActiveStream {
         let before = self.pacer;
         let due = self.pacer.spend_due(now, cost, most);
         let first = out.len();
-        let made = pool.alloc_burst(out, due);
+        let made = pool.alloc_burst_to_fill(out, due);
         if made < due {
             self.pacer = before;
             self.pacer.spend_due(now, cost, made);

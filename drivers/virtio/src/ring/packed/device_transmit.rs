@@ -18,7 +18,7 @@ use super::position;
 #[cfg(target_arch = "x86_64")]
 use super::wide;
 use crate::memory::MemoryMap;
-use crate::raw::{self, Class, prefetch};
+use crate::raw::{self, Class, prefetch, prefetch_write};
 use crate::ring::copy_out::Matched;
 use crate::ring::frame::{BadChain, Pour, put_header, room};
 use crate::ring::outgoing::Outgoing;
@@ -30,6 +30,10 @@ const _: () = assert!(SHORTEST as u32 == ETHERNET_HEADER);
 
 /// The most that the pool's test for plain packets can tell.
 const MOST: u32 = (1 << 15) - 1;
+
+/// How far ahead descriptors are loaded: a burst.
+#[expect(clippy::cast_possible_truncation, reason = "32")]
+const AHEAD: u32 = BURST as u32;
 
 /// What became of a packet that a run could not take.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,6 +182,7 @@ impl PackedDevice {
         let Some(class) = Class::of(len, SHORTEST, self.options.max_frame) else { return 0 };
         let (region, most) = (memory.nearby(), self.straight().min(BURST));
         let first = self.ring.slot(position::place(self.avail, size));
+        let ahead = self.ring.slot(position::place(self.avail.wrapping_add(AHEAD), size));
         let available = position::available(self.avail, size) | flags::DESC_WRITE;
         // WRITE says that the length means something (virtio 1.2, 2.8.5).
         let used = self.used_flags() | flags::DESC_WRITE;
@@ -186,7 +191,7 @@ impl PackedDevice {
         let mut words = [const { MaybeUninit::uninit() }; BURST];
         // SAFETY: `most` descriptors lie before the end of the ring; and the CPU has AVX2.
         let (count, bytes) =
-            unsafe { wide::match_groups(&run, home, packets, &mut offsets, &mut words) };
+            unsafe { wide::match_groups(&run, ahead, home, packets, &mut offsets, &mut words) };
         // SAFETY: `match_groups` has written so many.
         let (offsets, words) =
             unsafe { (offsets[..count].assume_init_ref(), words[..count].assume_init_ref()) };
@@ -251,7 +256,7 @@ impl PackedDevice {
             let Ok(short) = u16::try_from(room) else { break };
             let Some(host) = memory.translate_short(desc.addr(), short) else { break };
             prefetch(host.as_ptr());
-            prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
+            prefetch_write::<HEADER_BYTES>(host.as_ptr(), 0);
             slot.write(host);
             *done = Word::new(written, word.id(), used);
             count += 1;

@@ -8,7 +8,9 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::raw::Pair;
+use netbuf::CACHE_LINE;
+
+use crate::raw::{Pair, prefetch_write};
 use crate::ring::Addresses;
 use crate::ring::split::RingSize;
 
@@ -261,6 +263,15 @@ impl Slot {
     pub(super) unsafe fn eight(self) -> [crate::avx2::Quad; 4] {
         // SAFETY: four times two descriptors inside the ring.
         [0, 4, 8, 12].map(|at| unsafe { crate::avx2::Quad::read(self.0.add(at).as_ptr()) })
+    }
+
+    /// Starts loading the descriptor `count` further on and the seven behind it, to be written. A hint: they need not
+    /// be the ring's.
+    #[inline(always)]
+    pub(super) fn prefetch_eight(self, count: usize) {
+        let (first, offset) = (self.0.as_ptr().cast::<u8>().cast_const(), 16 * count);
+        prefetch_write::<0>(first, offset);
+        prefetch_write::<CACHE_LINE>(first, offset);
     }
 
     /// Length, id and flags, read once. Whoever sees the flags of a descriptor sees its other parts, and the

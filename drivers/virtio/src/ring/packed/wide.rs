@@ -110,6 +110,7 @@ pub(super) unsafe fn parse_groups(
     let used = Quad::all(place(run.used));
     let (mut count, mut bytes) = (0, Quad::zero());
     for (excess, words) in places.take(run.most / GROUP) {
+        run.first.prefetch_eight(count);
         // SAFETY: the group lies before the end of the ring.
         let Group { all, sum, descs: [a, b, c, d] } = unsafe { run.read(count, least, excess) };
         // SAFETY: written there.
@@ -150,7 +151,8 @@ pub(super) unsafe fn put_words(first: Slot, words: &[Word]) {
 }
 
 /// Matches whole groups of packets that are plain, of one class of lengths, and stand where their pool put them, with
-/// buffers that are one good descriptor with room for any of the class; how many, and their bytes.
+/// buffers that are one good descriptor with room for any of the class; how many, and their bytes. The descriptors from
+/// `ahead` on, which are next, are loaded meanwhile.
 ///
 /// # Safety
 /// As in [`parse_groups`].
@@ -158,6 +160,7 @@ pub(super) unsafe fn put_words(first: Slot, words: &[Word]) {
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn match_groups(
     run: &Run,
+    ahead: Slot,
     home: &Pool,
     packets: &[Netbuf],
     offsets: &mut [MaybeUninit<Pair>; BURST],
@@ -179,6 +182,7 @@ pub(super) unsafe fn match_groups(
     for (packets, (offsets, words)) in packets.zip(places) {
         // SAFETY: the group lies before the end of the ring.
         let Group { all, descs: [a, b, c, d], .. } = unsafe { run.read(count, least, offsets) };
+        ahead.prefetch_eight(count);
         let [one, two, three, four] = packets.as_chunks::<2>().0 else { break };
         let low = Quad::join(plain.more_of_both(one), plain.more_of_both(two));
         let high = Quad::join(plain.more_of_both(three), plain.more_of_both(four));
@@ -203,7 +207,7 @@ pub(super) unsafe fn match_groups(
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)
         for offset in offsets {
-            prefetch(run.region.perhaps_at(offset.load_first()).wrapping_add(HEADER_BYTES));
+            run.region.prefetch_write::<HEADER_BYTES>(offset.load_first());
         }
         count += GROUP;
         sum = sum.plus(low).plus(high);

@@ -93,6 +93,8 @@ pub struct SplitDevice {
     pub(super) options: DeviceOptions,
     /// Never read back from the ring, where the peer could change them.
     pub(super) at: Indexes,
+    /// The driver's index at the last look: between `at.avail` and a ring's size ahead of it.
+    seen: u16,
     /// The used index at the last [`should_notify`](Self::should_notify); `None` before the first.
     notified: Option<u16>,
     armed: bool,
@@ -107,7 +109,8 @@ impl SplitDevice {
     /// only hurts the peer.
     pub fn new(ring: SplitRing, start: Indexes, options: DeviceOptions) -> Self {
         let (wide, at) = (wide(), start);
-        let device = Self { wide, ring, options, at, notified: None, armed: false, broken: false };
+        let (seen, notified) = (start.avail, None);
+        let device = Self { wide, ring, options, at, seen, notified, armed: false, broken: false };
         device.suppress();
         device
     }
@@ -135,16 +138,41 @@ impl SplitDevice {
         if self.armed {
             self.disarm();
         }
-        let ahead = self.ring.load_avail_index(Ordering::Acquire).wrapping_sub(self.at.avail);
+        let seen = self.ring.load_avail_index(Ordering::Acquire);
+        let ahead = seen.wrapping_sub(self.at.avail);
         if !checked(ahead <= self.ring.size().get()) {
             self.break_ring(counters);
             return 0;
         }
-        if self.broken { 0 } else { usize::from(ahead) }
+        if self.broken {
+            return 0;
+        }
+        self.seen = seen;
+        usize::from(ahead)
+    }
+
+    /// The same where `wanted` are enough: what was seen at the last look is, if there were as many, because looking
+    /// takes the line with the index away from the driver.
+    #[inline]
+    pub(super) fn available_for(&mut self, wanted: usize, counters: &QueueCounters) -> usize {
+        let known = usize::from(self.seen.wrapping_sub(self.at.avail));
+        if known < wanted || self.armed { self.available(counters) } else { known }
+    }
+
+    /// [`available`](Self::available) in the middle of a burst, where what was seen at its start is not enough.
+    #[cold]
+    pub(super) fn available_now(&mut self, counters: &QueueCounters) -> usize {
+        self.available(counters)
+    }
+
+    /// Has the next call look at the driver's index, whatever it wants.
+    fn look_again(&mut self) {
+        self.seen = self.at.avail;
     }
 
     #[cold]
     fn break_ring(&mut self, counters: &QueueCounters) {
+        self.look_again();
         if !self.broken {
             self.broken = true;
             counters.dropped(DropCause::RingBroken, 1);

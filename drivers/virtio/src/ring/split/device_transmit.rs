@@ -20,7 +20,7 @@ use super::layout::RawDesc;
 use super::wide;
 use crate::checks::checked;
 use crate::memory::{MemoryMap, Nearby};
-use crate::raw::{self, Class, Pair, prefetch};
+use crate::raw::{self, Class, Pair, prefetch, prefetch_write};
 use crate::ring::copy_in::GROUP;
 use crate::ring::copy_out::Matched;
 use crate::ring::frame::{BadChain, Pour, put_header, room};
@@ -68,7 +68,7 @@ impl SplitDevice {
         counters: &QueueCounters,
     ) -> usize {
         let total = packets.len();
-        let mut posted = self.available(counters);
+        let mut posted = self.available_for(total, counters);
         if posted == 0 || total == 0 {
             return 0;
         }
@@ -81,19 +81,31 @@ impl SplitDevice {
         };
         let (mut sent, published) = (Sent { packets: 0, bytes: 0 }, self.at.used);
         let mut taken = 0;
-        while taken < total && posted > 0 {
+        while taken < total {
             // SAFETY: packets from `taken` on were not moved out; a run moves out those that it counts.
             let run = unsafe { self.put_runs(memory, &mut all[taken..], posted, &mut sent) };
             taken += run;
             posted -= run;
-            if taken == total || posted == 0 {
+            if taken == total {
                 break;
+            }
+            if posted == 0 {
+                posted = self.available_now(counters);
+                if posted == 0 {
+                    break;
+                }
+                continue;
             }
             let before = self.at.avail;
             // SAFETY: as above.
             let packet = unsafe { all[taken].assume_init_mut() };
             if self.put_odd(memory, packet, posted, &mut sent, counters) == Odd::Waits {
-                break;
+                let more = self.available_now(counters);
+                if more == posted {
+                    break;
+                }
+                posted = more;
+                continue;
             }
             // SAFETY: as above; it is not looked at again.
             unsafe { all[taken].assume_init_drop() };
@@ -275,7 +287,7 @@ impl SplitDevice {
             }
             let Some(host) = memory.translate_short(desc.addr, room) else { break };
             prefetch(host.as_ptr());
-            prefetch(host.as_ptr().wrapping_add(HEADER_BYTES));
+            prefetch_write::<HEADER_BYTES>(host.as_ptr(), 0);
             slot.write(host);
             ring.set_used(used, UsedElem { id: head.into(), len: written });
             count += 1;
@@ -458,7 +470,7 @@ pub(super) unsafe fn match_groups(
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)
         for offset in offsets {
-            prefetch(region.perhaps_at(offset.words()[0]).wrapping_add(HEADER_BYTES));
+            region.prefetch_write::<HEADER_BYTES>(offset.words()[0]);
         }
         count += GROUP;
         bytes += sum;

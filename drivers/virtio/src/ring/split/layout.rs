@@ -7,9 +7,16 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU16, Ordering};
 
-use netbuf::BURST;
+use netbuf::{BURST, CACHE_LINE};
 
-use crate::raw::{self, Pair};
+use crate::raw::{self, Pair, prefetch};
+
+/// How far ahead entries are loaded: a burst.
+#[expect(clippy::cast_possible_truncation, reason = "32")]
+const AHEAD: u16 = BURST as u16;
+
+/// Descriptors in a cache line.
+const DESCS_IN_LINE: usize = CACHE_LINE / size_of::<RawDesc>();
 
 /// Bits in the ring that virtio 1.2 names.
 pub mod flags {
@@ -318,6 +325,17 @@ impl SplitRing {
         unsafe {
             let first = self.desc.add(2 * usize::from(head));
             [0, 4, 8, 12].map(|at| crate::avx2::Quad::read(first.add(at).as_ptr()))
+        }
+    }
+
+    /// Starts loading a burst of descriptors, the one that follows the burst from `head` (wrapped) on, as far as they lie
+    /// side by side.
+    #[inline(always)]
+    pub(super) fn prefetch_burst_ahead(&self, head: u16) {
+        let at = 2 * usize::from(self.size.wrap(head.wrapping_add(AHEAD)));
+        let first = self.desc.as_ptr().wrapping_add(at).cast::<u8>();
+        for line in 0..BURST / DESCS_IN_LINE {
+            prefetch(first.wrapping_add(line * CACHE_LINE));
         }
     }
 

@@ -172,10 +172,13 @@ pub(super) unsafe fn match_groups(
         }
         // (The header's line is one that both sides only read, as a rule, and no instruction waits for it.)
         for offset in offsets {
-            prefetch(region.perhaps_at(offset.load_first()).wrapping_add(HEADER_BYTES));
+            region.prefetch_write::<HEADER_BYTES>(offset.load_first());
         }
         count += GROUP;
         sum = sum.plus(low).plus(high);
+    }
+    if let Some(&first) = heads.first() {
+        ring.prefetch_burst_ahead(first);
     }
     // (Nothing but lengths in the upper halves was added up.)
     (count, (sum.sums().iter().sum::<u64>() >> 32) + u64::from(class.least) * count as u64)

@@ -18,7 +18,7 @@ use super::super::position;
 use super::publish::{Publisher, disarm, notification};
 use super::{MIN_FRAME, new_window, place};
 use crate::checks::BELIEVES;
-use crate::raw::{Pair, prefetch};
+use crate::raw::{Pair, prefetch_write};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
 use crate::ring::split::RingSize;
@@ -155,7 +155,7 @@ impl<H: Header> PackedReceive<H> {
             // burst has room for `count` more.
             unsafe {
                 let mut packet = packets[done].assume_init_read();
-                prefetch(packet.room().as_ptr().wrapping_add(headroom.into()));
+                prefetch_write::<0>(packet.room().as_ptr(), headroom.into());
                 packet.set_received_from(template, more);
                 target.add(filled + done).write(packet);
             }
@@ -348,7 +348,7 @@ impl Expected {
             }
             for (both, word) in group.as_chunks_mut::<2>().0.iter_mut().zip(words) {
                 for packet in &*both {
-                    prefetch(packet.room().as_ptr().wrapping_add(self.headroom.into()));
+                    prefetch_write::<0>(packet.room().as_ptr(), self.headroom.into());
                 }
                 // SAFETY: plain, and of the template's pool, with room for the longest frame.
                 unsafe { Netbuf::set_both_received(both, self.template, word.raised()) };

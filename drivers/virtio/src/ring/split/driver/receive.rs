@@ -17,7 +17,7 @@ use super::super::{Desc, RingSize, SplitRing, UsedElem, flags};
 use super::publish::{Publisher, notification};
 use super::{MIN_FRAME, addresses, exchange, new_window, place};
 use crate::checks::checked;
-use crate::raw::{Pair, prefetch};
+use crate::raw::{Pair, prefetch, prefetch_write};
 use crate::ring::assembly::{Assembly, Returned};
 use crate::ring::driver::{oddity, read_header};
 use crate::ring::window::{Batch, Run, Window, index, lower_half, lower_index};
@@ -307,7 +307,9 @@ unsafe fn take_groups<H: Header>(
             break;
         }
         for (both, word) in group.as_chunks_mut::<2>().0.iter_mut().zip(words) {
-            both.iter().for_each(|packet| prefetch(frame(packet)));
+            for packet in &*both {
+                prefetch_write::<0>(packet.room().as_ptr(), expected.headroom.into());
+            }
             // SAFETY: plain, and of the template's pool, with room for the longest frame.
             unsafe { Netbuf::set_both_received(both, expected.template, word) };
             longer = longer.plus(word);
